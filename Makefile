@@ -1,0 +1,43 @@
+# Two commands do everything on a machine that has Python 3.11+, make and git: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo check test test-long mutants bench lock clean
+
+install: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Headrace needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: install
+	$(BIN)/headrace demo
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-long: install  ## hundreds of random interleavings and kills instead of dozens
+	HEADRACE_LONG=1 $(BIN)/pytest -n 2 --dist loadgroup tests/proof
+
+mutants: install  ## plant each known bug and see the suite turn red
+	$(BIN)/python -m tests.proof.mutants
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+lock:  ## needs uv; the lock names no registry
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv headrace-data

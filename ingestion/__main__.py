@@ -1,0 +1,5 @@
+"""`python -m ingestion` is `headrace`."""
+
+from ingestion.cli import main
+
+main()

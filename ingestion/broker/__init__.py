@@ -1,0 +1,92 @@
+"""The log between collector and lander: what Headrace asks of Kafka, and of the embedded log that stands in for it.
+
+A topic has a name and an identity; a topic that was deleted and created again keeps the name and gets another
+identity, and its offsets begin again at 0. A partition holds records under offsets that only grow. Reading goes by
+name and explicit offset, as with Kafka: whether it is still the same topic is the reader's business to ask.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from ingestion.errors import ConfigurationError
+
+
+class Record(NamedTuple):
+    """A record to append."""
+
+    topic: str
+    key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it is now."""
+
+    name: str
+    id: str
+    partitions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A partition holds offsets `start` (inclusive) to `end` (exclusive)."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Records of one partition in the order of their offsets, as columns; `next_offset` is the position after them.
+
+    `timestamps` are the log's append times in microseconds since 1970, UTC.
+    """
+
+    partition: int
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+    values: Sequence[bytes]
+    next_offset: int
+
+
+class Broker(Protocol):
+    """An adapter of a log. Every method raises BrokerUnavailable where the log does not answer."""
+
+    def ensure_topics(self, names: Iterable[str]) -> None:
+        """Create the topics that do not exist."""
+
+    def topic(self, name: str) -> Topic:
+        """The topic that has this name now; UnknownTopic where there is none."""
+
+    def publish(self, records: Sequence[Record]) -> None:
+        """Append `records`; when this returns they are durable. After an error none of them may be taken for stored."""
+
+    def bounds(self, topic: str) -> Mapping[int, Bounds]:
+        """What each partition holds."""
+
+    def read(self, topic: str, partition: int, offset: int, max_records: int, max_bytes: int) -> Chunk:
+        """Records from `offset` on, at least one where there is one; OffsetOutOfRange where the log has not got it."""
+
+    def commit(self, group: str, topic: Topic, positions: Mapping[int, int]) -> None:
+        """Note how far `group` has come: for lag and retention, never for where to read on."""
+
+    def positions(self, group: str, topic: Topic) -> Mapping[int, int]:
+        """What `commit` noted."""
+
+    def expire(self, older_than_us: int) -> int:
+        """Delete what is older and behind every group's position, and return how many records that were."""
+
+    def close(self) -> None:
+        """Give back connections and files."""
+
+
+def open_broker(url: str, partitions: int = 2) -> Broker:
+    """The adapter for a URL like `embedded:///var/lib/headrace/log`; `partitions` is for topics that it creates."""
+    scheme, _, path = url.partition("://")
+    if scheme == "embedded" and path:
+        from ingestion.broker.embedded import EmbeddedBroker
+
+        return EmbeddedBroker(path, partitions)
+    raise ConfigurationError(f"HEADRACE_BROKER is {url!r}; use embedded:///path/to/log")

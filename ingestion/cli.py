@@ -1,0 +1,310 @@
+"""`headrace …`: parsing and wiring only."""
+
+import json
+import logging
+import random
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+import httpx
+import uvicorn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ingestion import audit_report, demo, processes, rejected, sender, simulation
+from ingestion.audit import PENDING, Balance, audit
+from ingestion.broker import open_broker
+from ingestion.catalogue import print_catalogue
+from ingestion.collector import Collector, Timing
+from ingestion.errors import HeadraceError
+from ingestion.events import EVENT_TYPES
+from ingestion.intake import BodyLimits
+from ingestion.keys import KeyFile, Keyring
+from ingestion.lake import Lake
+from ingestion.lander import Lander
+from ingestion.loader import load, reload
+from ingestion.openapi import json_schema
+from ingestion.sent import check_sent
+from ingestion.settings import Settings, read_settings
+from ingestion.steps import crash_at, run
+from ingestion.tables import all_tables, table_named
+from ingestion.warehouse import open_warehouse
+
+console = Console()
+TABLE = click.Choice([table.name for table in all_tables()])
+
+
+def main() -> None:
+    """Run a command; what Headrace reports itself is one line on stderr and exit code 1."""
+    try:
+        cli(standalone_mode=True)
+    except HeadraceError as error:
+        click.echo(f"headrace: {error}", err=True)
+        sys.exit(1)
+
+
+@click.group()
+@click.version_option(package_name="headrace")
+def cli() -> None:
+    """User-activity events from a shop's app to its warehouse, with a proof that none was lost or doubled."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line per request is no news
+
+
+@cli.command()
+def collect() -> None:
+    """Run the collector: HTTP in, durable records in the log out."""
+    settings = read_settings()
+    broker = open_broker(settings.broker_url, settings.partitions)
+    broker.ensure_topics([table.topic for table in all_tables()])
+    collector = Collector(
+        broker,
+        Keyring(KeyFile(settings.key_file)),
+        limits=settings.limits,
+        body_limits=_body_limits(settings),
+        timing=Timing(
+            settings.commit_interval_ms / 1000, settings.body_timeout_ms / 1000, settings.answer_timeout_ms / 1000
+        ),
+        reach=crash_at(settings.crash_at),
+    )
+    app = collector.app([origin.strip() for origin in settings.cors_origins.split(",")])
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=10,
+    )
+
+
+@cli.command()
+@click.option("--once", is_flag=True, help="Land everything that the log has, and stop.")
+def land(once: bool) -> None:
+    """Run the lander: records of the log in, commits of the lake out."""
+    settings = read_settings()
+    broker, lake, tables = open_broker(settings.broker_url, settings.partitions), Lake(settings.lake_url), all_tables()
+    broker.ensure_topics([table.topic for table in tables])
+    for table in tables:
+        if removed := lake.table(table).repair():
+            console.print(f"{table.name}: versions {removed} were torn by a power failure; their records land again")
+    lander = Lander(broker, lake, tables, settings.rotation, time.monotonic)
+    processes.land(lander, broker, settings.retention_hours, crash_at(settings.crash_at), once)
+
+
+@cli.command("load")
+@click.option("--every", type=float, help="Load again and again, with so many seconds between.")
+def load_command(every: float | None) -> None:
+    """Load what the lake has and the ledger lacks into the warehouse's raw tables."""
+    settings = read_settings()
+    lake, warehouse, reach = (
+        Lake(settings.lake_url),
+        open_warehouse(settings.warehouse_url),
+        crash_at(settings.crash_at),
+    )
+    processes.load(lambda table: run(load(lake, warehouse, table), reach), all_tables(), every)
+
+
+@cli.command("reload")
+@click.option("--hour", required=True, help="Landing hour, like 2026-11-22-14 (UTC).")
+@click.option("--table", "names", multiple=True, type=TABLE, help="Only this table; may be repeated.")
+def reload_command(hour: str, names: tuple[str, ...]) -> None:
+    """Load a landing hour again from the lake; refused where the lake no longer has what the ledger names."""
+    settings = read_settings()
+    lake, warehouse, reach = (
+        Lake(settings.lake_url),
+        open_warehouse(settings.warehouse_url),
+        crash_at(settings.crash_at),
+    )
+    try:
+        datetime.strptime(hour, "%Y-%m-%d-%H").replace(tzinfo=UTC)
+    except ValueError:
+        raise click.BadParameter(f"{hour!r} is no hour like 2026-11-22-14", param_hint="--hour") from None
+    for table in [table_named(name) for name in names] or all_tables():
+        loaded = run(reload(lake, warehouse, table, hour), reach)
+        console.print(f"{table.name}: {loaded.rows:,} rows of hour {hour} loaded again")
+
+
+@cli.command("audit")
+@click.option("--wait", type=float, default=0.0, help="Seconds to wait until nothing is pending any more.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.option("--by-hour", is_flag=True, help="One line per landing hour.")
+@click.option("--sent", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A record of sent events.")
+def audit_command(wait: float, as_json: bool, by_hour: bool, sent: Path | None) -> None:
+    """Balance every hop. Exit code 0: balanced, 1: broken, 2: pending."""
+    settings = read_settings()
+    balance = _audit(settings, wait)
+    compared = check_sent(sent, open_warehouse(settings.warehouse_url)) if sent else None
+    if as_json:
+        click.echo(json.dumps(audit_report.as_json(balance, compared), indent=2))
+    else:
+        audit_report.print_balance(console, balance, by_hour)
+        if compared:
+            audit_report.print_sent(console, compared)
+    sys.exit(audit_report.exit_code(balance, compared))
+
+
+def _audit(settings: Settings, wait: float) -> Balance:
+    broker, lake, warehouse = (
+        open_broker(settings.broker_url, settings.partitions),
+        Lake(settings.lake_url),
+        open_warehouse(settings.warehouse_url),
+    )
+    broker.ensure_topics([table.topic for table in all_tables()])
+    deadline = time.monotonic() + wait
+    while True:
+        balance = audit(broker, lake, warehouse, all_tables())
+        if balance.status != PENDING or time.monotonic() > deadline:
+            return balance
+        time.sleep(0.5)
+
+
+@cli.group()
+def keys() -> None:
+    """Write keys of the sources that may send."""
+
+
+@keys.command("add")
+@click.argument("source")
+def keys_add(source: str) -> None:
+    """Make a write key for SOURCE and print it: it is not shown again."""
+    click.echo(KeyFile(read_settings().key_file).add(source))
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """List the keys: source, beginning, since when, and whether it is disabled."""
+    for key in KeyFile(read_settings().key_file).read():
+        state = f"disabled {key.disabled_at:%Y-%m-%d %H:%M}" if key.disabled_at else "enabled"
+        click.echo(f"{key.source}  {key.prefix}…  {key.created_at:%Y-%m-%d %H:%M}  {state}")
+
+
+@keys.command("disable")
+@click.argument("prefix")
+def keys_disable(prefix: str) -> None:
+    """Disable the key that begins with PREFIX (or the whole key)."""
+    key = KeyFile(read_settings().key_file).disable(prefix)
+    click.echo(f"key {key.prefix}… of {key.source} is disabled")
+
+
+@cli.command()
+@click.option("--json-schema", "event_type", type=click.Choice(list(EVENT_TYPES)), help="Print one type's JSON Schema.")
+def catalogue(event_type: str | None) -> None:
+    """Print the event types and their fields."""
+    if event_type:
+        click.echo(json.dumps(json_schema(event_type), indent=2))
+    else:
+        print_catalogue(console)
+
+
+def _sending(command: Any) -> Any:
+    """The options of every command that sends."""
+    options = (
+        click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The collector."),
+        click.option("--key", envvar="HEADRACE_WRITE_KEY", required=True, help="Write key (or HEADRACE_WRITE_KEY)."),
+        click.option("--batch", default=100, show_default=True, help="Events of one request."),
+        click.option("--record", type=click.Path(path_type=Path), help="Write every attempt's answer to this file."),
+    )
+    for option in options:
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_sending
+def send(file: Path, url: str, key: str, batch: int, record: Path | None) -> None:
+    """Send the events of FILE (JSON lines), with their own event times."""
+    total = sum(1 for _ in sender.read_jsonl(file))
+    _send(sender.read_jsonl(file), total, url, key, batch, record)
+
+
+@cli.command()
+@click.option("--rate", default=50.0, show_default=True, help="Events per second.")
+@click.option("--events", type=int, help="Stop after so many; else at Ctrl-C.")
+@click.option("--seed", type=int, help="The same seed, the same shoppers; random if left out.")
+@_sending
+def simulate(
+    rate: float, events: int | None, seed: int | None, url: str, key: str, batch: int, record: Path | None
+) -> None:
+    """Send the traffic of simulated shoppers."""
+    batch = max(1, min(batch, int(rate)))
+    traffic = simulation.traffic(seed if seed is not None else random.getrandbits(32), _now_and_then(rate, events))
+    _send((simulated.event for simulated in traffic), events, url, key, batch, record)
+
+
+def _now_and_then(rate: float, events: int | None) -> Iterator[datetime]:
+    """The present, `rate` times a second."""
+    start, count = time.monotonic(), 0
+    while events is None or count < events:
+        time.sleep(max(0.0, start + count / rate - time.monotonic()))
+        yield datetime.now(UTC)
+        count += 1
+
+
+def _send(
+    events: Iterable[dict[str, Any]], total: int | None, url: str, key: str, batch: int, record: Path | None
+) -> None:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    file: AbstractContextManager[TextIO | None] = record.open("a", encoding="utf-8") if record else nullcontext()
+    with httpx.Client(timeout=10) as client, file as lines, Progress(*columns, console=console) as progress:
+        task = progress.add_task("sent", total=total)
+        outgoing = sender.Sender(client, url, key, record=lines)
+        summary = outgoing.send_all(sender.batched(events, batch), progress=lambda n: progress.advance(task, n))
+    _print_summary(summary)
+    if summary.refused or summary.unknown:
+        sys.exit(1)
+
+
+def _print_summary(summary: sender.Summary) -> None:
+    console.print(
+        f"{summary.sent:,} events in {summary.seconds:.1f} s: {summary.accepted:,} accepted,"
+        f" {sum(summary.rejected.values()):,} rejected, {sum(summary.refused.values()):,} refused,"
+        f" {summary.unknown:,} without an answer, {summary.retries:,} sent again"
+    )
+    for code, count in sorted({**summary.rejected, **summary.refused}.items()):
+        console.print(f"  {code}: {count:,}")
+
+
+@cli.group("rejected")
+def rejected_group() -> None:
+    """Rejected events."""
+
+
+@rejected_group.command("replay")
+@click.option("--code", help="Only rejections of this code.")
+@click.option("--again", is_flag=True, help="Also those that were sent again before.")
+def rejected_replay(code: str | None, again: bool) -> None:
+    """Send rejected events again after a fix, each at most once."""
+    settings = read_settings()
+    broker, lake = open_broker(settings.broker_url, settings.partitions), Lake(settings.lake_url)
+    outcome = run(rejected.replay(broker, lake, settings.limits, code, again), crash_at(settings.crash_at))
+    console.print(
+        f"{outcome.sent:,} sent again, {outcome.still_rejected:,} would be rejected again,"
+        f" {outcome.cut:,} were longer than what was kept, {outcome.claimed_before:,} were sent again before"
+    )
+
+
+@cli.command("demo")
+@click.option("--events", default=20_500, show_default=True, help="How many events the shoppers send.")
+@click.option("--seed", default=7, show_default=True, help="The same seed, the same shoppers.")
+@click.option("--home", type=click.Path(path_type=Path), default=Path("headrace-data/demo"), show_default=True)
+def demo_command(events: int, seed: int, home: Path) -> None:
+    """Run the main job on the embedded defaults and print its balance."""
+    sys.exit(demo.run(console, home, events, seed))
+
+
+def _body_limits(settings: Settings) -> BodyLimits:
+    return BodyLimits(
+        settings.max_body_bytes,
+        settings.max_decoded_bytes,
+        settings.max_inflight_bytes,
+        settings.max_inflight_source_bytes,
+    )

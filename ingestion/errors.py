@@ -1,0 +1,64 @@
+"""The errors that Headrace raises on purpose.
+
+    HeadraceError
+    ├── TransientError         the same call may succeed later
+    │   ├── BrokerUnavailable      the log did not take or give records; nothing is known to be stored
+    │   ├── LakeConflict           another lander moved the table on: read the positions again
+    │   └── WarehouseBusy          another process holds the warehouse
+    └── PermanentError         somebody has to change something
+        ├── ConfigurationError     a setting, a key or a file is wrong
+        ├── UnknownTopic           the log has no topic of this name
+        ├── OffsetOutOfRange       the log does not hold this position
+        ├── LakeHistoryGone        the lake no longer lists a commit that was not loaded yet
+        └── ReloadRefused          the lake no longer holds what the ledger names
+
+A message names the thing, the value and the next step.
+"""
+
+
+class HeadraceError(Exception):
+    """Anything that Headrace reports."""
+
+
+class TransientError(HeadraceError):
+    """The same call may succeed later."""
+
+
+class PermanentError(HeadraceError):
+    """Somebody has to change something first."""
+
+
+class BrokerUnavailable(TransientError):
+    """The log did not answer; whether it stored the records is not known."""
+
+
+class LakeConflict(TransientError):
+    """Another writer moved the table on since it was read."""
+
+
+class WarehouseBusy(TransientError):
+    """Another process holds the warehouse."""
+
+
+class ConfigurationError(PermanentError):
+    """A setting, a key or a file is wrong."""
+
+
+class UnknownTopic(PermanentError):
+    """The log has no topic of this name."""
+
+
+class OffsetOutOfRange(PermanentError):
+    """The log holds `start` (inclusive) to `end` (exclusive), and the position asked for is outside."""
+
+    def __init__(self, topic: str, partition: int, offset: int, start: int, end: int) -> None:
+        super().__init__(f"{topic}/{partition} holds offsets {start} to {end}, not {offset}")
+        self.start, self.end = start, end
+
+
+class LakeHistoryGone(PermanentError):
+    """The lake cleaned away a log entry that was still to be loaded."""
+
+
+class ReloadRefused(PermanentError):
+    """The lake no longer holds what the ledger names, so a reload would lose rows."""

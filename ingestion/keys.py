@@ -1,0 +1,116 @@
+"""Write keys: each belongs to a named source, and only its hash is kept.
+
+A key is 32 random bytes, so a plain SHA-256 of it cannot be guessed back. The file is replaced as a whole, and a
+collector reads it again when it has changed: a disabled key stops working within a second, without a restart.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ingestion.errors import ConfigurationError
+
+SOURCE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+PREFIX_LENGTH = 8
+LOOK_AGAIN_SECONDS = 1.0
+
+
+class WriteKey(Struct, frozen=True, kw_only=True):
+    """What is kept of a key; `prefix` is its beginning, to tell keys apart."""
+
+    source: str
+    prefix: str
+    sha256: str
+    created_at: datetime
+    disabled_at: datetime | None = None
+
+
+class KeyFile:
+    """The write keys in one JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[WriteKey]:
+        """Every key, in the order in which they were added; none where there is no file."""
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=list[WriteKey])
+        except FileNotFoundError:
+            return []
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"{self.path} holds no write keys: {error}; restore or delete it") from error
+
+    def add(self, source: str) -> str:
+        """Make a key for `source` and return it: it can never be shown again."""
+        if not SOURCE.fullmatch(source):
+            raise ConfigurationError(
+                f"source {source!r} is no name: use a to z, 0 to 9, - and _, first a letter, at most 64"
+            )
+        key = f"hr_{secrets.token_urlsafe(32)}"
+        entry = WriteKey(source=source, prefix=key[:PREFIX_LENGTH], sha256=_hash(key), created_at=datetime.now(UTC))
+        self._write([*self.read(), entry])
+        return key
+
+    def disable(self, prefix: str) -> WriteKey:
+        """Disable the one key that begins with `prefix`."""
+        keys = self.read()
+        found = [entry for entry in keys if prefix.startswith(entry.prefix) and entry.disabled_at is None]
+        if len(found) != 1:
+            raise ConfigurationError(f"{len(found)} enabled keys begin with {prefix!r}; see: headrace keys list")
+        disabled = msgspec.structs.replace(found[0], disabled_at=datetime.now(UTC))
+        self._write([disabled if entry is found[0] else entry for entry in keys])
+        return disabled
+
+    def _write(self, keys: list[WriteKey]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_suffix(".new")
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(keys)))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+
+
+class Keyring:
+    """The keys as a collector asks for them; looks at the file again at most once a second."""
+
+    def __init__(self, file: KeyFile, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file, self._clock = file, clock
+        self._stamp: tuple[int, int] | None = None
+        self._looked_at = float("-inf")
+        self._keys: Mapping[str, WriteKey] = {}
+
+    def source_of(self, key: str) -> str | None:
+        """The source of an enabled key, or None."""
+        self._refresh()
+        entry = self._keys.get(_hash(key))
+        return entry.source if entry and entry.disabled_at is None else None
+
+    def _refresh(self) -> None:
+        now = self._clock()
+        if now - self._looked_at < LOOK_AGAIN_SECONDS:
+            return
+        self._looked_at = now
+        stamp = self._stamp_of_file()
+        if stamp != self._stamp:
+            self._keys = {entry.sha256: entry for entry in self._file.read()}
+            self._stamp = stamp
+
+    def _stamp_of_file(self) -> tuple[int, int] | None:
+        try:
+            status = self._file.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_mtime_ns, status.st_ino
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

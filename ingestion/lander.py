@@ -1,0 +1,168 @@
+"""The lander: reads every topic of the log from where the lake says, and commits typed rows with the new positions.
+
+One round reads what is new into a buffer per table and commits the buffers that are due. What holds exactly-once is
+in `_land`: the position of each partition is read from the very snapshot that is committed from, a buffer that does
+not begin there is dropped, and so is one whose topic is no longer the one it was read from. The group's position in
+the log is written last; it tells lag and retention how far the lake has come, and never where to read on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ingestion.broker import Broker, Topic
+from ingestion.encoding import Block, encode
+from ingestion.errors import LakeConflict, OffsetOutOfRange, UnknownTopic
+from ingestion.lake import Lake, LakeTable, Range, Snapshot
+from ingestion.steps import Steps
+from ingestion.tables import Table
+
+GROUP = "lander"
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """When a buffer is due: whichever comes first. `seconds` count from its first record."""
+
+    rows: int = 100_000
+    bytes: int = 32 * 1024 * 1024
+    seconds: float = 60.0
+
+
+@dataclass
+class Buffer:
+    """What was read of one topic and is not in the lake yet."""
+
+    topic: Topic
+    since: float
+    blocks: list[Block] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+
+    def add(self, block: Block, covered: Range) -> None:
+        """Append records and the range that they cover; a range without records is one that retention took."""
+        self.blocks.append(block)
+        self.ranges.append(covered)
+        self.rows += len(block.values)
+        self.bytes += sum(map(len, block.values))
+
+    def is_due(self, now: float, rotation: Rotation) -> bool:
+        """Whether it is time to commit."""
+        return self.rows >= rotation.rows or self.bytes >= rotation.bytes or now - self.since >= rotation.seconds
+
+
+@dataclass
+class Landed:
+    """What one round did."""
+
+    rows: int = 0
+    commits: int = 0
+    unfit: int = 0
+    unread: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class Lander:
+    """Lands the topics of `tables`. `clock` is monotonic seconds; it only decides when a buffer is due."""
+
+    def __init__(
+        self, broker: Broker, lake: Lake, tables: Sequence[Table], rotation: Rotation, clock: Callable[[], float]
+    ) -> None:
+        self._broker, self._rotation, self._clock = broker, rotation, clock
+        self._tables = [(table, lake.table(table)) for table in tables]
+        self._buffers: dict[str, Buffer] = {}
+
+    def round(self, flush: bool = False) -> Steps[Landed]:
+        """Read what is new, commit what is due; with `flush`, commit whatever was read.
+
+        What is wrong with one topic or partition is told in the result and does not hold up the others.
+        """
+        landed = Landed()
+        for table, lake_table in self._tables:
+            try:
+                buffer = self._buffers.get(table.name) or Buffer(self._broker.topic(table.topic), self._clock())
+                self._read(lake_table, buffer, landed)
+            except UnknownTopic as error:
+                landed.problems.append(str(error))
+                continue
+            yield "lander.read"
+            if not buffer.ranges:
+                continue
+            self._buffers[table.name] = buffer
+            if flush or buffer.is_due(self._clock(), self._rotation):
+                del self._buffers[table.name]
+                yield from self._land(lake_table, buffer, landed)
+        return landed
+
+    def _read(self, lake_table: LakeTable, buffer: Buffer, landed: Landed) -> None:
+        """Fill the buffer from the end of its ranges, or from the lake's position where it has none."""
+        ends = {covered.partition: covered.end for covered in buffer.ranges}
+        snapshot = None if ends.keys() >= set(buffer.topic.partitions) else lake_table.snapshot()
+        for partition in buffer.topic.partitions:
+            if partition not in ends and snapshot is not None:
+                ends[partition] = snapshot.position(buffer.topic.id, partition)
+            share = len(buffer.topic.partitions)  # a partition with a backlog must not starve its neighbours
+            rows, size = self._rotation.rows - buffer.rows, self._rotation.bytes - buffer.bytes
+            if rows > 0 and size > 0:
+                room = max(1, rows // share), max(1, size // share)
+                self._read_partition(buffer, partition, ends[partition], room, landed)
+
+    def _read_partition(
+        self, buffer: Buffer, partition: int, position: int, room: tuple[int, int], landed: Landed
+    ) -> None:
+        topic, unread = buffer.topic, 0
+        try:
+            chunk = self._broker.read(topic.name, partition, position, *room)
+        except OffsetOutOfRange as error:
+            if position > error.end:
+                landed.problems.append(
+                    f"{topic.name}/{partition} ends at {error.end}, but the lake holds it up to {position}: the log"
+                    " lost records or is another one; nothing is read from it"
+                )
+                return
+            unread = error.start - position
+            landed.problems.append(f"{topic.name}/{partition}: retention took offsets {position} to {error.start}")
+            chunk = self._broker.read(topic.name, partition, error.start, *room)
+        if chunk.next_offset > position:
+            rows = len(chunk.offsets)
+            buffer.add(
+                Block(topic.id, topic.name, partition, chunk.offsets, chunk.timestamps, chunk.values),
+                Range(topic.id, partition, position, chunk.next_offset, rows, unread),
+            )
+
+    def _land(self, lake_table: LakeTable, buffer: Buffer, landed: Landed) -> Steps[None]:
+        snapshot = lake_table.snapshot()
+        buffer = _still_ahead(buffer, snapshot)
+        yield "lander.positioned"
+        if self._broker.topic(buffer.topic.name).id != buffer.topic.id:
+            return  # recreated while we read: these may be another topic's records at this topic's offsets
+        if not buffer.ranges:
+            return
+        rows = encode(lake_table.table, buffer.blocks)
+        yield "lander.encoded"
+        try:
+            snapshot.append(rows, buffer.ranges)
+        except LakeConflict:
+            return  # another lander was first: the next round reads on from its position
+        yield "lander.committed"
+        lake_table.sync(snapshot.version)
+        yield "lander.synced"
+        positions = {covered.partition: covered.end for covered in buffer.ranges}
+        self._broker.commit(GROUP, buffer.topic, positions)
+        landed.rows += rows.num_rows
+        landed.commits += 1
+        landed.unfit += rows.num_rows - rows.column("landing_error").null_count
+        landed.unread += sum(covered.unread for covered in buffer.ranges)
+        yield "lander.noted"
+
+
+def _still_ahead(buffer: Buffer, snapshot: Snapshot) -> Buffer:
+    """The buffer without the partitions that another lander has moved on since."""
+    kept = Buffer(buffer.topic, buffer.since)
+    ends: dict[int, int] = {}
+    for block, covered in zip(buffer.blocks, buffer.ranges, strict=True):
+        partition = covered.partition
+        if ends.get(partition, snapshot.position(covered.topic_id, partition)) == covered.start:
+            ends[partition] = covered.end
+            kept.add(block, covered)
+    return kept

@@ -1,0 +1,73 @@
+"""The loops of the long-running processes: they end cleanly at SIGTERM and Ctrl-C, and go on after what passes."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from ingestion.broker import Broker
+from ingestion.errors import HeadraceError, TransientError
+from ingestion.lander import Landed, Lander
+from ingestion.loader import Loaded
+from ingestion.steps import Reach, run
+from ingestion.tables import Table
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS = 0.25
+EXPIRE_EVERY_SECONDS = 60.0
+BACK_OFF_SECONDS = 2.0
+
+
+def land(lander: Lander, broker: Broker, retention_hours: float, reach: Reach, once: bool = False) -> None:
+    """Land round after round until told to end, then land what was read; now and then let the log forget."""
+    stop, expired_at = _stop_event(), 0.0
+    while not (stop.is_set() or once):
+        pause = LOOK_AGAIN_SECONDS
+        try:
+            _tell(run(lander.round(), reach))
+            if time.monotonic() - expired_at > EXPIRE_EVERY_SECONDS:
+                expired_at = time.monotonic()
+                broker.expire(int((time.time() - retention_hours * 3600) * 1_000_000))
+        except TransientError as error:
+            log.warning("%s; trying again", error)
+            pause = BACK_OFF_SECONDS
+        stop.wait(pause)
+    while (landed := run(lander.round(flush=True), reach)).rows:
+        _tell(landed)
+
+
+def load(load_table: Callable[[Table], Loaded], tables: Sequence[Table], every: float | None) -> None:
+    """Load every table, once or again and again; what is wrong with one table does not hold up the others."""
+    stop = _stop_event()
+    while True:
+        failed: list[HeadraceError] = []
+        for table in tables:
+            try:
+                if (loaded := load_table(table)).rows:
+                    log.info("loaded %s: %d rows of %d commits", table.name, loaded.rows, loaded.commits)
+            except HeadraceError as error:
+                log.warning("%s: %s", table.name, error)
+                failed.append(error)
+        if every is None:
+            if failed:
+                raise failed[0]
+            return
+        if stop.wait(every):
+            return
+
+
+def _tell(landed: Landed) -> None:
+    for problem in landed.problems:
+        log.warning("%s", problem)
+    if landed.rows:
+        log.info("landed %d rows in %d commits, %d unfit", landed.rows, landed.commits, landed.unfit)
+
+
+def _stop_event() -> threading.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,0 +1,88 @@
+"""Every setting, read once from the environment (`HEADRACE_…`); values only, components are built from them."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ingestion.contracts.native import Limits
+from ingestion.errors import ConfigurationError
+from ingestion.lander import Rotation
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """The settings of every command. Four URLs are the deployment; the defaults are the embedded one under `home`."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path("headrace-data"), description="folder of the embedded log, lake, warehouse and keys")
+    broker: str = Field("", description="URL of the log; default embedded://HOME/log.sqlite")
+    lake: str = Field("", description="URL of the lake; default file://HOME/lake")
+    warehouse: str = Field("", description="URL of the warehouse; default duckdb://HOME/warehouse.duckdb")
+    keys: Path | None = Field(None, description="file of the write keys; default HOME/keys.json")
+
+    host: str = Field("127.0.0.1", description="address the collector listens on")
+    port: int = Field(8080, ge=0, le=65535, description="port the collector listens on")
+    cors_origins: str = Field("*", description="origins that browsers may send from, comma-separated")
+    commit_interval_ms: int = Field(5, ge=0, description="how long a group commit waits for company")
+    body_timeout_ms: int = Field(30_000, ge=1, description="a body that has not come by then is answered 408")
+    answer_timeout_ms: int = Field(4_000, ge=1, description="a request that is not durable by then is answered 503")
+
+    max_body_bytes: int = Field(1 * MIB, ge=1, description="a request's body as it comes over the wire")
+    max_decoded_bytes: int = Field(4 * MIB, ge=1, description="the same after gzip")
+    max_batch_events: int = Field(1_000, ge=1, description="events of one request")
+    max_event_bytes: int = Field(48 * KIB, ge=1, le=60 * KIB, description="one event as it is stored")
+    max_depth: int = Field(32, ge=4, le=256, description="objects and arrays inside each other")
+    max_string_bytes: int = Field(16 * KIB, ge=1, description="one string inside an event")
+    max_inflight_bytes: int = Field(64 * MIB, ge=1, description="bodies of all requests that wait for their answer")
+    max_inflight_source_bytes: int = Field(32 * MIB, ge=1, description="the same of one source")
+
+    partitions: int = Field(2, ge=1, description="partitions of a topic that is created")
+    retention_hours: float = Field(168.0, gt=0, description="how long the embedded log keeps what has landed")
+    rotate_rows: int = Field(100_000, ge=1, description="rows after which the lander commits a table")
+    rotate_bytes: int = Field(32 * MIB, ge=1, description="bytes after which the lander commits a table")
+    rotate_seconds: float = Field(60.0, ge=0, description="seconds after which the lander commits a table")
+    crash_at: str = Field("", description="point at which to kill the process, for tests: lander.committed:2")
+
+    @cached_property
+    def broker_url(self) -> str:
+        """URL of the log."""
+        return self.broker or f"embedded://{self.home.resolve()}/log.sqlite"
+
+    @cached_property
+    def lake_url(self) -> str:
+        """URL of the lake."""
+        return self.lake or f"file://{self.home.resolve()}/lake"
+
+    @cached_property
+    def warehouse_url(self) -> str:
+        """URL of the warehouse."""
+        return self.warehouse or f"duckdb://{self.home.resolve()}/warehouse.duckdb"
+
+    @property
+    def key_file(self) -> Path:
+        """File of the write keys."""
+        return self.keys or self.home / "keys.json"
+
+    @property
+    def limits(self) -> Limits:
+        """What one request and one event may hold."""
+        return Limits(self.max_batch_events, self.max_event_bytes, self.max_depth, self.max_string_bytes)
+
+    @property
+    def rotation(self) -> Rotation:
+        """When the lander commits."""
+        return Rotation(self.rotate_rows, self.rotate_bytes, self.rotate_seconds)
+
+
+def read_settings() -> Settings:
+    """The settings of this environment; ConfigurationError names the variable and the value that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"HEADRACE_{'_'.join(map(str, first['loc']))}".upper()
+        raise ConfigurationError(f"{name} is {first['input']!r}: {first['msg']}") from None

@@ -1,0 +1,101 @@
+"""The warehouse as the loader and the audit need it. Each adapter is one file; DuckDB stands in for Redshift.
+
+Raw tables live in schema `raw`, one per record type; what was loaded is in schema `headrace`:
+
+    load_ledger   one row per commit of a lake table and landing hour: rows, checksum, and the load that brought it
+    load_ranges   the ranges of the log that a commit covers
+    touched       the last load that brought rows of an event date, per table: what has to be built again
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from ingestion.counting import Count, PartitionCount
+from ingestion.errors import ConfigurationError
+from ingestion.lake import Commit, LakeFile, Range
+from ingestion.tables import Table
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """What one commit brought to one landing hour; `landing_hour` is None for a commit without rows."""
+
+    table: str
+    version: int
+    landing_hour: str | None
+    count: Count
+    load_seq: int
+
+
+@dataclass(frozen=True)
+class LoadedRange:
+    """A range of the log that a load covered, with the lake table and version that it came from."""
+
+    table: str
+    version: int
+    range: Range
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the warehouse holds at one moment."""
+
+    ledger: Sequence[LedgerEntry]
+    ranges: Sequence[LoadedRange]
+    counts: Mapping[str, Sequence[PartitionCount]]
+    """What each raw table holds, recomputed from its rows."""
+
+
+class Load(Protocol):
+    """One transaction on one raw table, which no other load of that table can overlap."""
+
+    def loaded_version(self) -> int:
+        """The last version of the lake table that the ledger has; -1 for none."""
+
+    def loaded_hour(self, hour: str) -> Count:
+        """What the ledger has of a landing hour."""
+
+    def append(self, schema: pa.Schema, files: Sequence[LakeFile]) -> int:
+        """Insert the rows of `files` and return how many; `schema` may have columns that the raw table lacks."""
+
+    def delete_hour(self, hour: str) -> None:
+        """Delete the rows of a landing hour."""
+
+    def count(self, files: Sequence[LakeFile]) -> Mapping[str, Count]:
+        """What is in each of `files`, by URI."""
+
+    def record(self, commits: Sequence[Commit], counts: Mapping[str, Count]) -> None:
+        """Write the ledger entries of `commits` and the ranges that they cover."""
+
+    def touch(self, files: Sequence[LakeFile]) -> list[str]:
+        """Note the event dates of the rows in `files` as touched by this load, and return them."""
+
+
+class Warehouse(Protocol):
+    """An adapter of a warehouse. Methods raise WarehouseBusy where another process holds it for too long."""
+
+    def load(self, table: Table) -> AbstractContextManager[Load]:
+        """Begin a load: the table is locked, everything is committed at the end or nothing is."""
+
+    def holdings(self, tables: Sequence[Table]) -> Holdings:
+        """Ledger, ranges and counted rows of `tables`, all of one moment."""
+
+    def copies(self, table: Table, event_ids: Sequence[str]) -> Mapping[str, int]:
+        """How many rows of a raw table carry each of `event_ids`; ids without a row are left out."""
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Rows of a query."""
+
+
+def open_warehouse(url: str) -> Warehouse:
+    """The adapter for a URL like `duckdb:///var/lib/headrace/warehouse.duckdb`."""
+    scheme, _, path = url.partition("://")
+    if scheme == "duckdb" and path:
+        from ingestion.warehouse.duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(path)
+    raise ConfigurationError(f"HEADRACE_WAREHOUSE is {url!r}; use duckdb:///path/to/warehouse.duckdb")

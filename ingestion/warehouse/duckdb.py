@@ -1,0 +1,248 @@
+"""DuckDB as the warehouse: one file, one process at a time.
+
+The file is opened for each load or question and closed again, so that processes can take turns. Within a load the
+row of `load_lock` is written first: a second load in the same process fails there, before it has read anything.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from ingestion.counting import Count, count_rows
+from ingestion.errors import WarehouseBusy
+from ingestion.lake import Commit, LakeFile, Range
+from ingestion.tables import PARTITION_COLUMN, Table
+from ingestion.warehouse import Holdings, LedgerEntry, LoadedRange
+
+SCHEMA = """
+create schema if not exists raw;
+create schema if not exists headrace;
+create table if not exists headrace.load_lock (loads bigint not null);
+create table if not exists headrace.load_ledger (
+    table_name varchar not null, version bigint not null, landing_hour varchar,
+    rows bigint not null, checksum decimal(38, 0) not null, load_seq bigint not null
+);
+create table if not exists headrace.load_ranges (
+    table_name varchar not null, version bigint not null, topic_id varchar not null, kafka_partition integer not null,
+    start_offset bigint not null, end_offset bigint not null, rows bigint not null, unread bigint not null
+);
+create table if not exists headrace.touched (
+    table_name varchar not null, event_date date not null, load_seq bigint not null
+);
+insert into headrace.load_lock select 0 where not exists (from headrace.load_lock);
+"""
+
+RAW_TABLES = "select table_name from information_schema.tables where table_schema = 'raw'"
+
+
+class DuckDBWarehouse:
+    """The warehouse in the file `path`; waits up to `wait` seconds for another process to leave it."""
+
+    def __init__(self, path: str | Path, wait: float = 30.0) -> None:
+        self.path, self._wait = Path(path), wait
+
+    @contextmanager
+    def load(self, table: Table) -> Iterator["DuckDBLoad"]:
+        """Begin a load."""
+        with self._connection() as db:
+            db.execute("begin")
+            try:
+                db.execute("update headrace.load_lock set loads = loads + 1")
+                (load_seq,) = _one(db, "select loads from headrace.load_lock")
+                _fit_columns(db, table.name, table.schema)
+                yield DuckDBLoad(db, table, int(str(load_seq)))
+                db.execute("commit")
+            except duckdb.TransactionException as error:
+                raise WarehouseBusy(f"another load is under way in {self.path}: {error}; run it again") from error
+
+    def holdings(self, tables: Sequence[Table]) -> Holdings:
+        """Ledger, ranges and counted rows of `tables`, read in one transaction."""
+        with self._connection() as db:
+            db.execute("begin")
+            present = {name for (name,) in db.execute(RAW_TABLES).fetchall()}
+            counts = {t.name: count_rows(db, f"raw.{t.name}", [], {}) for t in tables if t.name in present}
+            ledger = [
+                LedgerEntry(name, version, hour, Count(rows, int(total)), load_seq)
+                for name, version, hour, rows, total, load_seq in db.execute("from headrace.load_ledger").fetchall()
+            ]
+            ranges = [
+                LoadedRange(name, version, Range(*covered))
+                for name, version, *covered in db.execute("from headrace.load_ranges").fetchall()
+            ]
+            db.execute("rollback")
+        return Holdings(ledger, ranges, counts)
+
+    def copies(self, table: Table, event_ids: Sequence[str]) -> Mapping[str, int]:
+        """How many rows of a raw table carry each of `event_ids`."""
+        with self._connection() as db:
+            if (table.name,) not in db.execute(RAW_TABLES).fetchall():
+                return {}
+            sql = f"select event_id, count(*) from raw.{table.name} where event_id in (select unnest(?)) group by 1"
+            return dict(db.execute(sql, [list(event_ids)]).fetchall())
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Rows of a query."""
+        with self._connection() as db:
+            return db.execute(sql, list(parameters)).fetchall()
+
+    @contextmanager
+    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        db = connect(self.path, self._wait)
+        try:
+            yield db
+        finally:
+            db.close()
+
+
+class DuckDBLoad:
+    """One load transaction."""
+
+    def __init__(self, db: duckdb.DuckDBPyConnection, table: Table, load_seq: int) -> None:
+        self._db, self._table, self.load_seq = db, table, load_seq
+
+    def loaded_version(self) -> int:
+        """The last version of the lake table that the ledger has."""
+        sql = "select coalesce(max(version), -1) from headrace.load_ledger where table_name = ?"
+        return int(str(_one(self._db, sql, self._table.name)[0]))
+
+    def loaded_hour(self, hour: str) -> Count:
+        """What the ledger has of a landing hour."""
+        rows, total = _one(
+            self._db,
+            "select coalesce(sum(rows), 0), coalesce(sum(checksum), 0)"
+            " from headrace.load_ledger where table_name = ? and landing_hour = ?",
+            self._table.name,
+            hour,
+        )
+        return Count(int(str(rows)), int(str(total)))
+
+    def append(self, schema: pa.Schema, files: Sequence[LakeFile]) -> int:
+        """Insert the rows of `files`."""
+        _fit_columns(self._db, self._table.name, schema)
+        (inserted,) = _one(
+            self._db,
+            f"insert into raw.{self._table.name} by name select *, strftime(kafka_timestamp, '%Y-%m-%d-%H')"
+            f" as {PARTITION_COLUMN} from {PARQUET}",
+            _uris(files),
+        )
+        return int(str(inserted))
+
+    def delete_hour(self, hour: str) -> None:
+        """Delete the rows of a landing hour."""
+        self._db.execute(f"delete from raw.{self._table.name} where {PARTITION_COLUMN} = ?", [hour])
+
+    def count(self, files: Sequence[LakeFile]) -> Mapping[str, Count]:
+        """What is in each of `files`."""
+        rows = self._db.execute(
+            f"select filename, count(*), sum(checksum) from {PARQUET_WITH_NAMES} group by 1", [_uris(files)]
+        ).fetchall()
+        return {uri: Count(n, int(total)) for uri, n, total in rows}
+
+    def record(self, commits: Sequence[Commit], counts: Mapping[str, Count]) -> None:
+        """Write the ledger entries of `commits` and the ranges that they cover."""
+        entries: list[list[object]] = []
+        for commit in commits:
+            hours: dict[str | None, Count] = {} if commit.files else {None: Count()}
+            for file in commit.files:
+                hours[file.landing_hour] = hours.get(file.landing_hour, Count()) + counts[file.uri]
+            entries += [
+                [self._table.name, commit.version, hour, count.rows, count.checksum, self.load_seq]
+                for hour, count in hours.items()
+            ]
+        self._insert("load_ledger", entries)
+        self._insert(
+            "load_ranges",
+            [
+                [self._table.name, commit.version, r.topic_id, r.partition, r.start, r.end, r.rows, r.unread]
+                for commit in commits
+                for r in commit.ranges
+            ],
+        )
+
+    def touch(self, files: Sequence[LakeFile]) -> list[str]:
+        """Note the event dates of the rows in `files` as touched by this load."""
+        dates = self._db.execute(
+            f"select distinct {self._table.event_date_column}::date from {PARQUET}"
+            f" where {self._table.event_date_column} is not null order by 1",
+            [_uris(files)],
+        ).fetchall()
+        for (date,) in dates:
+            self._db.execute(
+                "delete from headrace.touched where table_name = ? and event_date = ?", [self._table.name, date]
+            )
+        self._insert("touched", [[self._table.name, date, self.load_seq] for (date,) in dates])
+        return [str(date) for (date,) in dates]
+
+    def _insert(self, table: str, rows: list[list[object]]) -> None:
+        if rows:
+            self._db.executemany(f"insert into headrace.{table} values ({', '.join('?' * len(rows[0]))})", rows)
+
+
+PARQUET = "read_parquet(?, union_by_name = true, hive_partitioning = false)"
+PARQUET_WITH_NAMES = "read_parquet(?, union_by_name = true, hive_partitioning = false, filename = true)"
+
+
+def connect(path: Path | str, wait: float) -> duckdb.DuckDBPyConnection:
+    """Open a warehouse file, with UTC as its time zone; WarehouseBusy where a process holds it longer than `wait` s."""
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            db = duckdb.connect(str(path))
+            break
+        except duckdb.IOException as error:
+            if "lock" not in str(error) or time.monotonic() > deadline:
+                raise WarehouseBusy(f"{path} is held by another process: {error}") from error
+            time.sleep(0.05)
+    db.execute("set timezone = 'UTC'")
+    db.execute(SCHEMA)
+    return db
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """DuckDB's type for a column of the lake; times are UTC without a zone, as in Redshift."""
+    if pa.types.is_timestamp(kind):
+        return "timestamp"
+    if pa.types.is_decimal(kind):
+        return f"decimal({kind.precision}, {kind.scale})"
+    if pa.types.is_list(kind):
+        return f"{sql_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return "struct(" + ", ".join(f'"{field.name}" {sql_type(field.type)}' for field in kind) + ")"
+    return {"string": "varchar", "int64": "bigint", "int32": "integer", "bool": "boolean", "binary": "blob"}[str(kind)]
+
+
+def _fit_columns(db: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) -> None:
+    """Create the raw table, or add to it what `schema` has and it lacks."""
+    wanted = {field.name: sql_type(field.type) for field in schema}
+    definition = ", ".join(f'"{column}" {kind}' for column, kind in wanted.items())
+    db.execute(f"create table if not exists raw.{name} ({definition})")
+    present = dict(
+        db.execute(
+            "select column_name, data_type from information_schema.columns"
+            " where table_schema = 'raw' and table_name = ?",
+            [name],
+        ).fetchall()
+    )
+    for column, kind in wanted.items():
+        if column not in present:
+            db.execute(f'alter table raw.{name} add column "{column}" {kind}')
+        elif kind.startswith("struct") and _normal(present[column]) != _normal(kind):
+            db.execute(f'alter table raw.{name} alter column "{column}" type {kind}')
+
+
+def _normal(kind: str) -> str:
+    return kind.lower().replace('"', "").replace(" ", "")
+
+
+def _uris(files: Sequence[LakeFile]) -> list[str]:
+    return [file.uri for file in files]
+
+
+def _one(db: duckdb.DuckDBPyConnection, sql: str, *parameters: object) -> tuple[object, ...]:
+    row: tuple[object, ...] | None = db.execute(sql, list(parameters)).fetchone()
+    return row or ()
