@@ -1,0 +1,153 @@
+"""Judges a run by ids and answers. Shares no code with the product: it reads SQLite, DuckDB and JSON by itself.
+
+What was owed is known from outside: the answers that a sender wrote down, and every record that the log ever held.
+What is there is read from the warehouse's raw tables. A verdict is a list of violations, empty for a good run.
+"""
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+
+class Place(NamedTuple):
+    """Where the log held a record."""
+
+    topic_id: str
+    partition: int
+    offset: int
+
+
+class Row(NamedTuple):
+    """A row of a raw table, by what the record in it says, not by its typed columns."""
+
+    table: str
+    place: Place
+    event_id: str | None
+    event_type: str | None
+
+
+class Answers(NamedTuple):
+    """How often an event was answered what."""
+
+    accepted: int = 0
+    unknown: int = 0
+    rejected: int = 0
+
+
+def read_answers(lines: Iterable[str]) -> dict[str, Answers]:
+    """Answers by event id from a sender's record: `{"event_id": …, "answer": …}` a line, one per event and attempt."""
+    counted: dict[str, Counter[str]] = defaultdict(Counter)
+    for line in lines:
+        attempt = json.loads(line)
+        if attempt.get("event_id"):
+            counted[attempt["event_id"]][attempt["answer"]] += 1
+    return {event_id: Answers(c["accepted"], c["unknown"], c["rejected"]) for event_id, c in counted.items()}
+
+
+def read_log(path: Path) -> dict[Place, bytes]:
+    """Every record that the embedded log holds now."""
+    with sqlite3.connect(path) as db:
+        rows = db.execute("select id, partition, offset, value from records join topics on number = topic").fetchall()
+    db.close()
+    return {Place(topic_id, partition, offset): value for topic_id, partition, offset, value in rows}
+
+
+def read_raw(path: Path) -> list[Row]:
+    """Every row of every raw table."""
+    with duckdb.connect(str(path)) as db:
+        tables = db.execute("select table_name from information_schema.tables where table_schema = 'raw'").fetchall()
+        return [
+            Row(table, Place(topic_id, partition, offset), *_names(value))
+            for (table,) in tables
+            for topic_id, partition, offset, value in db.execute(
+                f"select topic_id, kafka_partition, kafka_offset, coalesce(kafka_value::varchar, '') from raw.{table}"
+            ).fetchall()
+        ]
+
+
+def read_unread(path: Path) -> set[Place]:
+    """The places that the warehouse's ledger names as taken by retention before they were read."""
+    with duckdb.connect(str(path)) as db:
+        ranges = db.execute(
+            "select topic_id, kafka_partition, start_offset, unread from headrace.load_ranges where unread > 0"
+        ).fetchall()
+    return {Place(topic, partition, start + i) for topic, partition, start, unread in ranges for i in range(unread)}
+
+
+def judge_answers(
+    answers: Mapping[str, Answers], rows: Sequence[Row], excused: frozenset[str] = frozenset()
+) -> list[str]:
+    """Accepted events are there as often as they were accepted, unknown ones at most so often more, others not.
+
+    `excused` events may be missing: their records were destroyed on purpose.
+    """
+    events = [row for row in rows if row.table != "rejected" and row.event_id is not None]
+    there = Counter(row.event_id for row in events)
+    violations = [
+        f"event {row.event_id} of type {row.event_type} is in raw.{row.table}"
+        for row in events
+        if row.event_type != row.table
+    ]
+    for event_id, answer in answers.items():
+        least, most = answer.accepted, answer.accepted + answer.unknown
+        if there[event_id] < least and event_id not in excused:
+            violations.append(f"event {event_id} was accepted {least} times and is there {there[event_id]} times")
+        if there[event_id] > most:
+            violations.append(f"event {event_id} can be there {most} times and is there {there[event_id]} times")
+    violations += [f"event {event_id} was never sent" for event_id in there if event_id not in answers]
+    return violations
+
+
+def judge_places(
+    appended: Mapping[Place, bytes], rows: Sequence[Row], unread: set[Place], destroyed: set[Place], dead: set[str]
+) -> list[str]:
+    """Every record that was appended is there exactly once.
+
+    Records that were `destroyed` before they were read may be missing, but then as `unread` by name. Of a topic that
+    is `dead` the later records of a partition may be missing, but none before one that is there.
+    """
+    there = Counter(row.place for row in rows)
+    violations = [f"{place} is there {times} times" for place, times in there.items() if times > 1]
+    violations += [f"{place} is there but was never in the log" for place in there if place not in appended]
+    violations += [f"{place} is named unread but was there to be read" for place in unread - destroyed]
+    violations += [f"{place} is there and named unread" for place in unread & there.keys()]
+    reached: dict[tuple[str, int], int] = defaultdict(lambda: -1)
+    for place in there.keys() | unread:
+        reached[place[:2]] = max(reached[place[:2]], place.offset)
+    for place in appended.keys() - there.keys() - unread:
+        if place.topic_id not in dead or place.offset < reached[place[:2]]:
+            violations.append(f"{place} is missing and not named unread")
+    return violations
+
+
+def judge_contents(appended: Mapping[Place, bytes], path: Path) -> list[str]:
+    """Every row still holds the bytes that the log held."""
+    with duckdb.connect(str(path)) as db:
+        tables = db.execute("select table_name from information_schema.tables where table_schema = 'raw'").fetchall()
+        violations = []
+        for (table,) in tables:
+            for topic_id, partition, offset, text, data in db.execute(
+                f"select topic_id, kafka_partition, kafka_offset, kafka_value, kafka_value_bytes from raw.{table}"
+            ).fetchall():
+                held = text.encode() if text is not None else data
+                if appended.get(Place(topic_id, partition, offset)) != held:
+                    violations.append(
+                        f"raw.{table}: {topic_id}/{partition}/{offset} holds other bytes than the log did"
+                    )
+    return violations
+
+
+def _names(value: str) -> tuple[str | None, str | None]:
+    try:
+        record: Any = json.loads(value)
+    except ValueError:
+        return None, None
+    if not isinstance(record, dict):
+        return None, None
+    event_id, event_type = record.get("event_id"), record.get("event_type")
+    return (event_id if isinstance(event_id, str) else None), (event_type if isinstance(event_type, str) else None)

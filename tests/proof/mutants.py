@@ -1,0 +1,258 @@
+"""Plants known bugs, one at a time, in a copy of the tree, and shows that the suite turns red for each: `make mutants`.
+
+Each mutant is one plausible edit. One that survives means that the proof cannot see that bug.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("ingestion", "tests", "pyproject.toml", "README.md", "Makefile")
+INTERLEAVINGS = "tests/proof/test_interleavings.py"
+SMALL_SCOPE = "tests/proof/test_small_scope.py"
+
+
+class Mutant(NamedTuple):
+    """A bug: in `file`, `old` becomes `new`; `tests` have to notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = (
+    Mutant(
+        "the group's position is committed before the lake",
+        "ingestion/lander.py",
+        "        rows = encode(lake_table.table, buffer.blocks)\n",
+        "        rows = encode(lake_table.table, buffer.blocks)\n"
+        "        ends = {covered.partition: covered.end for covered in buffer.ranges}\n"
+        "        self._broker.commit(GROUP, buffer.topic, ends)\n",
+        SMALL_SCOPE,
+    ),
+    Mutant(
+        "reading goes on at the group's position",
+        "ingestion/lander.py",
+        "snapshot.position(buffer.topic.id, partition)\n",
+        "self._broker.positions(GROUP, buffer.topic).get(partition, 0)\n",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "a partition without a position begins at the log's start",
+        "ingestion/lander.py",
+        "            unread = error.start - position\n",
+        "            unread, position = 0, error.start\n",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "what retention took is not named",
+        "ingestion/lander.py",
+        "            unread = error.start - position\n",
+        "            unread = 0\n",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "the topic's identity is not asked again",
+        "ingestion/lander.py",
+        "        if self._broker.topic(buffer.topic.name).id != buffer.topic.id:\n",
+        "        if False:\n",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "a buffer that another lander has overtaken is kept",
+        "ingestion/lander.py",
+        "== covered.start:",
+        "is not None:",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "the commit is made from a fresher snapshot than was checked",
+        "ingestion/lander.py",
+        "            snapshot.append(rows, buffer.ranges)\n",
+        "            lake_table.snapshot().append(rows, buffer.ranges)\n",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "a record that does not fit is dropped",
+        "ingestion/lander.py",
+        "        rows = encode(lake_table.table, buffer.blocks)\n",
+        "        rows = encode(lake_table.table, buffer.blocks)\n"
+        "        rows = rows.filter(rows.column('landing_error').is_null())\n",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "a block of values is not checked for documents that span them",
+        "ingestion/encoding.py",
+        '    if not (text.startswith(b"{")',
+        '    if False and not (text.startswith(b"{")',
+        "tests/ingestion/test_encoding.py",
+    ),
+    Mutant(
+        "the loader lists the lake before it locks",
+        "ingestion/loader.py",
+        "    lake_table = lake.table(table)\n    with warehouse.load(table) as transaction:\n"
+        '        yield "loader.locked"\n'
+        "        after = transaction.loaded_version()\n        commits = list(lake_table.commits(after))\n",
+        "    lake_table = lake.table(table)\n    with warehouse.load(table) as transaction:\n"
+        "        after = transaction.loaded_version()\n    commits = list(lake_table.commits(after))\n"
+        '    yield "loader.locked"\n    with warehouse.load(table) as transaction:\n',
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "the loader does not read the ledger",
+        "ingestion/loader.py",
+        "        after = transaction.loaded_version()\n",
+        "        after = -1\n",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "the ledger is not written",
+        "ingestion/loader.py",
+        "        transaction.record(commits, transaction.count(files) if files else {})\n",
+        "",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "the rows are committed before the ledger",
+        "ingestion/warehouse/duckdb.py",
+        "        return int(str(inserted))\n",
+        "        self._db.execute('commit')\n        self._db.execute('begin')\n        return int(str(inserted))\n",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "the loader loads an event id once",
+        "ingestion/warehouse/duckdb.py",
+        "by name select *, strftime",
+        "by name select distinct on (event_id) *, strftime",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "a reload takes what is not loaded yet",
+        "ingestion/loader.py",
+        "        files = lake_table.snapshot(version).files(hour) if expected.rows else []\n",
+        "        files = lake_table.snapshot().files(hour) if expected.rows else []\n"
+        "        expected = sum(transaction.count(files).values(), Count()) if files else expected\n",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "a reload does not delete",
+        "ingestion/loader.py",
+        "        transaction.delete_hour(hour)\n",
+        "",
+        INTERLEAVINGS,
+    ),
+    Mutant(
+        "the log forgets what has not landed",
+        "ingestion/broker/embedded.py",
+        "select topic, partition, min(next_offset)",
+        "select topic, partition, 9999 + min(next_offset)",
+        SMALL_SCOPE,
+    ),
+    Mutant(
+        "a failed publish keeps what it had written",
+        "ingestion/broker/embedded.py",
+        'self._db.execute("rollback")',
+        'self._db.execute("commit")',
+        "tests/ingestion/broker",
+    ),
+    Mutant(
+        "the collector answers before the log is durable",
+        "ingestion/collector.py",
+        "                await asyncio.wait_for(asyncio.shield(stored), self._timing.answer)\n",
+        "                await asyncio.sleep(0)\n",
+        "tests/ingestion/test_collector.py",
+    ),
+    Mutant(
+        "a failed group is answered as stored",
+        "ingestion/group_commit.py",
+        "                future.set_exception(error)\n",
+        "                future.set_result(None)\n",
+        "tests/ingestion/test_collector.py tests/ingestion/test_group_commit.py",
+    ),
+    Mutant(
+        "a rejected event is not kept",
+        "ingestion/collector.py",
+        "            await self._publish([_record(result) for result in results], share)\n",
+        "            await self._publish([result for result in results if isinstance(result, Record)], share)\n",
+        "tests/ingestion/test_collector.py",
+    ),
+    Mutant(
+        "rejections are sent again without a claim",
+        "ingestion/rejected.py",
+        "    claims.append(\n",
+        "    (lambda *_: None)(\n",
+        "tests/ingestion/test_rejected.py",
+    ),
+    Mutant(
+        "the log is not synced to the disk",
+        "ingestion/broker/embedded.py",
+        "pragma synchronous=full",
+        "pragma synchronous=off",
+        "tests/ingestion/broker",
+    ),
+    Mutant(
+        "the audit trusts the checksum that landed",
+        "ingestion/counting.py",
+        "VALUE_CHECKSUM = \"('0x' || substr(coalesce(md5(kafka_value), md5(kafka_value_bytes)), 1, 15))::bigint\"",
+        "VALUE_CHECKSUM = 'checksum'",
+        "tests/ingestion/test_audit.py",
+    ),
+    Mutant(
+        "the audit does not look for gaps",
+        "ingestion/audit.py",
+        "                if loaded.range.start != end:\n",
+        "                if False:\n",
+        "tests/ingestion/test_audit.py",
+    ),
+)
+
+
+def main(names: list[str]) -> int:
+    """Plant the mutants whose names contain one of `names` (all by default); 1 where one survives."""
+    chosen = [mutant for mutant in MUTANTS if not names or any(name in mutant.name for name in names)]
+    survivors = []
+    for mutant in chosen:
+        caught = is_caught(mutant)
+        print(f"{'caught  ' if caught else 'SURVIVED'}  {mutant.name}", flush=True)
+        survivors += [] if caught else [mutant]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants were caught")
+    return 1 if survivors else 0
+
+
+def is_caught(mutant: Mutant) -> bool:
+    """Whether the mutant's tests fail in a copy of the tree that has the bug."""
+    with tempfile.TemporaryDirectory(prefix="headrace-mutant-") as folder:
+        tree = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, tree / name)
+        file = tree / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) != 1:
+            raise ValueError(f"mutant {mutant.name!r}: its text stands {text.count(mutant.old)} times in {mutant.file}")
+        file.write_text(text.replace(mutant.old, mutant.new))
+        return _run(tree, mutant.tests) == 1
+
+
+def _run(tree: Path, tests: str) -> int:
+    """pytest's exit code: 0 all passed, 1 some failed, others are no verdict."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests.split()]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "HEADRACE_NO_SHRINK": "1"}
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
