@@ -39,7 +39,7 @@ from raw.product_viewed group by product_id order by views desc, product_id limi
 def run(console: Console, home: Path, events: int, seed: int) -> int:
     """Run the main job in a fresh folder and return its exit code: 0 only if everything balances."""
     shutil.rmtree(home, ignore_errors=True)
-    port = _free_port()
+    port = free_port()
     settings = Settings(home=home, port=port)
     key, record = KeyFile(settings.key_file).add(SOURCE), home / "sent.jsonl"
     environment = {**os.environ, "HEADRACE_HOME": str(home), "HEADRACE_PORT": str(port), "HEADRACE_ROTATE_SECONDS": "5"}
@@ -153,7 +153,8 @@ def _progress(console: Console) -> Iterator[Progress]:
         yield progress
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

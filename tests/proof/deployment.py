@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from typing import Any, Self
 
 import httpx
 
-from ingestion.demo import wait_until_ready
+from ingestion.demo import free_port, wait_until_ready
 from ingestion.keys import KeyFile
 from ingestion.sender import Sender, Summary, batched
 from tests.proof import checker
@@ -133,10 +132,3 @@ class Deployment:
                     assert process.returncode == -signal.SIGKILL, f"{name} ended with {process.returncode}"
                     self.deaths[name] += 1
                     self.start(name)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

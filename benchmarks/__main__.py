@@ -1,0 +1,15 @@
+"""`make bench`: every benchmark, or those that are named."""
+
+import sys
+
+from rich.console import Console
+
+from benchmarks import collector, lander, loader
+from benchmarks.workload import machine
+
+BENCHMARKS = {"collector": collector, "lander": lander, "loader": loader}
+
+console = Console()
+console.print(machine())
+for name in sys.argv[1:] or BENCHMARKS:
+    console.print(BENCHMARKS[name].measure())
