@@ -45,9 +45,9 @@ JUNK = (b"", b"junk", b"\xff\xfe", b"{}", b'{"a":1}{"b":2}', b'{"event_id":', b'
 START = datetime(2026, 11, 1, 10, 50, tzinfo=UTC)
 
 
-def tables(extended: bool) -> list[Table]:
-    """The tables of the run; `extended` ones come from an event class that has a field more."""
-    found = [table_named(name) for name in (*TYPES, REJECTED)]
+def tables(extended: bool, names: Sequence[str] = (*TYPES, REJECTED)) -> list[Table]:
+    """The tables of the run; an `extended` one comes from an event class that has a field more."""
+    found = [table_named(name) for name in names]
     if extended:
         new = Column("campaign", ("properties", "campaign"), pa.string(), False, 64, "a field that came later")
         found[0] = replace(found[0], columns=(*found[0].columns, new))
@@ -74,20 +74,25 @@ class Actor:
 class Pipeline(RuleBasedStateMachine):
     """Everything between the collector's mapping and the raw tables."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] = (*TYPES, REJECTED)) -> None:
         super().__init__()
+        self.names = names
         self.path = Path(tempfile.mkdtemp(prefix="headrace-"))
         self.now, self.seconds = START, 0.0
         self.broker = EmbeddedBroker(self.path / "log", partitions=2, clock=lambda: int(self.now.timestamp() * 1e6))
         self.lake = Lake(f"file://{self.path}/lake")
         self.warehouse = DuckDBWarehouse(self.path / "warehouse.duckdb", wait=0)
-        self.broker.ensure_topics([table.topic for table in tables(False)])
+        self.broker.ensure_topics([table.topic for table in self.tables(False)])
         self.actors: list[Actor] = []
         self.sent: list[tuple[str, bytes]] = []
         self.answers: dict[str, Answers] = {}
         self.appended: dict[Place, bytes] = {}
         self.destroyed: set[Place] = set()
         self.dead: set[str] = set()
+
+    def tables(self, extended: bool) -> list[Table]:
+        """The tables of this pipeline."""
+        return tables(extended, self.names)
 
     # -- the world ---------------------------------------------------------------------------------------------------
 
@@ -151,17 +156,17 @@ class Pipeline(RuleBasedStateMachine):
     @rule(extended=st.booleans())
     def a_lander_starts(self, extended: bool) -> None:
         rotation = Rotation(rows=20, seconds=60)
-        lander = Lander(self.broker, self.lake, tables(extended), rotation, lambda: self.seconds)
+        lander = Lander(self.broker, self.lake, self.tables(extended), rotation, lambda: self.seconds)
         self.actors.append(Actor("lander", lander.round))
 
     @rule(extended=st.booleans())
     def a_loader_starts(self, extended: bool) -> None:
-        self.actors.append(Actor("loader", lambda: self._load(tables(extended))))
+        self.actors.append(Actor("loader", lambda: self._load(self.tables(extended))))
 
     @rule(hours=st.integers(0, 3), which=st.integers(0, 2))
     def an_hour_is_loaded_again(self, hours: int, which: int) -> None:
         hour = (self.now - timedelta(hours=hours)).strftime("%Y-%m-%d-%H")
-        self.actors.append(Actor("reload", lambda: reload(self.lake, self.warehouse, tables(False)[which], hour)))
+        self.actors.append(Actor("reload", lambda: reload(self.lake, self.warehouse, self.tables(False)[which], hour)))
 
     @precondition(lambda self: self.actors)
     @rule(choice=st.integers(0, 10_000), steps=st.integers(1, 12))
@@ -183,10 +188,10 @@ class Pipeline(RuleBasedStateMachine):
     @rule()
     def everything_drains(self) -> None:
         self.actors.clear()
-        lander = Lander(self.broker, self.lake, tables(True), Rotation(seconds=0), lambda: self.seconds)
+        lander = Lander(self.broker, self.lake, self.tables(True), Rotation(seconds=0), lambda: self.seconds)
         for _ in range(3):
             run(lander.round(flush=True), lambda point: None)
-        run(self._load(tables(True)), lambda point: None)
+        run(self._load(self.tables(True)), lambda point: None)
         self._judge()
 
     def teardown(self) -> None:
@@ -208,7 +213,7 @@ class Pipeline(RuleBasedStateMachine):
             *checker.judge_contents(self.appended, path),
         ]
         assert violations == []
-        balance = audit(self.broker, self.lake, self.warehouse, tables(True))
+        balance = audit(self.broker, self.lake, self.warehouse, self.tables(True))
         assert balance.status == BALANCED, balance.findings
 
     def _load(self, among: Sequence[Table]) -> Steps[None]:

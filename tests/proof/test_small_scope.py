@@ -12,7 +12,8 @@ import pytest
 from ingestion.lander import Lander, Rotation
 from ingestion.loader import load, reload
 from ingestion.steps import run
-from tests.proof.test_interleavings import Pipeline, tables
+from ingestion.tables import REJECTED
+from tests.proof.test_interleavings import Pipeline
 
 VIEWS = "product_viewed"
 LANDER_POINTS, LOADER_POINTS, RELOAD_POINTS = range(1, 7), range(1, 6), range(1, 6)
@@ -25,7 +26,7 @@ def nothing(pipeline: Pipeline) -> None:
 
 
 def another_lander_lands(pipeline: Pipeline) -> None:
-    run(Lander(pipeline.broker, pipeline.lake, tables(False), Rotation(seconds=0), lambda: 0.0).round(), print)
+    run(Lander(pipeline.broker, pipeline.lake, pipeline.tables(False), Rotation(seconds=0), lambda: 0.0).round(), print)
 
 
 def more_events_come_and_another_lands_them(pipeline: Pipeline) -> None:
@@ -77,11 +78,11 @@ AT_THE_LOADER = (nothing, more_events_come_and_another_lands_them, another_loade
 @pytest.fixture
 def pipeline() -> Iterator[Pipeline]:
     """A pipeline with some events, malformed and unfit ones among them, of which a part has landed and is loaded."""
-    pipeline = Pipeline()
+    pipeline = Pipeline((VIEWS, REJECTED))
     for visitor in range(4):
         pipeline.events_are_sent(count=2, event_type=VIEWS, visitor=visitor)
     another_lander_lands(pipeline)
-    run(load(pipeline.lake, pipeline.warehouse, tables(False)[0]), print)
+    run(load(pipeline.lake, pipeline.warehouse, pipeline.tables(False)[0]), print)
     for visitor in range(4):
         pipeline.events_are_sent(count=3, event_type=VIEWS, visitor=visitor)
     pipeline.a_malformed_event_is_sent()
@@ -94,7 +95,7 @@ def pipeline() -> Iterator[Pipeline]:
 @pytest.mark.parametrize("happening", AT_THE_LANDER, ids=lambda happening: happening.__name__)
 @pytest.mark.parametrize("point", LANDER_POINTS)
 def test_a_lander_stops_at_any_point(pipeline: Pipeline, point: int, happening: Happening, ending: str) -> None:
-    steps = Lander(pipeline.broker, pipeline.lake, tables(False), Rotation(seconds=0), lambda: 0.0).round()
+    steps = Lander(pipeline.broker, pipeline.lake, pipeline.tables(False), Rotation(seconds=0), lambda: 0.0).round()
     assert len(list(islice(steps, point))) == point, "there is such a point"
     happening(pipeline)
     if ending == "goes on":
@@ -106,7 +107,7 @@ def test_a_lander_stops_at_any_point(pipeline: Pipeline, point: int, happening: 
 @pytest.mark.parametrize("point", LOADER_POINTS)
 def test_a_loader_stops_at_any_point(pipeline: Pipeline, point: int, happening: Happening, ending: str) -> None:
     another_lander_lands(pipeline)
-    steps = load(pipeline.lake, pipeline.warehouse, tables(False)[0])
+    steps = load(pipeline.lake, pipeline.warehouse, pipeline.tables(False)[0])
     assert len(list(islice(steps, point))) == point, "there is such a point"
     happening(pipeline)
     if ending == "goes on":
@@ -118,7 +119,7 @@ def test_a_loader_stops_at_any_point(pipeline: Pipeline, point: int, happening: 
 @pytest.mark.parametrize("point", RELOAD_POINTS)
 def test_a_reload_stops_at_any_point(pipeline: Pipeline, point: int, happening: Happening, ending: str) -> None:
     hour = pipeline.now.strftime("%Y-%m-%d-%H")
-    steps = reload(pipeline.lake, pipeline.warehouse, tables(False)[0], hour)
+    steps = reload(pipeline.lake, pipeline.warehouse, pipeline.tables(False)[0], hour)
     assert len(list(islice(steps, point))) == point, "there is such a point"
     happening(pipeline)
     if ending == "goes on":
