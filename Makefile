@@ -36,7 +36,7 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 lock:  ## needs uv; the lock names no registry
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group dev pyproject.toml -o requirements.lock
 
 clean:

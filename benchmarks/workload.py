@@ -20,9 +20,10 @@ RECEPTION = Reception("shop", datetime(2026, 11, 22, 12, tzinfo=UTC))
 
 
 def events(count: int) -> list[dict[str, Any]]:
-    """Simulated traffic without faults."""
+    """Simulated traffic without faults: events about one product, without context, some 620 bytes as stored."""
     moments = every(RECEPTION.received_at - timedelta(hours=6), timedelta(milliseconds=200))
-    return [simulated.event for simulated in islice(traffic(7, moments, NO_FAULTS), count)]
+    sent = (simulated.event | {"context": {}} for simulated in traffic(7, moments, NO_FAULTS))
+    return list(islice((event for event in sent if "product_id" in event["properties"]), count))
 
 
 def bodies(count: int, batch: int) -> list[bytes]:

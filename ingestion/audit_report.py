@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as Grid
 
 from ingestion.audit import BALANCED, BROKEN, Balance, Line
@@ -21,8 +22,9 @@ def print_balance(console: Console, balance: Balance, by_hour: bool = False) -> 
         grid.add_row(line.table, *hour, *(f"{part.rows:,}" for part in (line.log, line.lake, line.ledger, line.raw)))
     console.print(grid)
     for finding in balance.findings:
-        where = f"{finding.table}, hour {finding.landing_hour or 'any'}, lake version {finding.version or 'any'}"
-        console.print(f"[red]{finding.hop}[/]: {where}: {finding.message}")
+        version = "any" if finding.version is None else finding.version
+        where = f"{finding.table}, hour {finding.landing_hour or 'any'}, lake version {version}"
+        console.print(f"[red]{finding.hop}[/]: {escape(f'{where}: {finding.message}')}")
     if balance.unread:
         console.print(f"[yellow]{balance.unread:,} records were lost to the log's retention before they were read[/]")
     if balance.not_landed or balance.not_loaded:
@@ -39,7 +41,7 @@ def print_sent(console: Console, sent: SentBalance) -> None:
     )
     for name in ("missing", "doubled", "unexpected"):
         for event_id in getattr(sent, name)[:10]:
-            console.print(f"[red]{name}[/]: {event_id}")
+            console.print(f"[red]{name}[/]: {escape(event_id)}")
 
 
 def as_json(balance: Balance, sent: SentBalance | None) -> dict[str, Any]:
@@ -57,8 +59,8 @@ def as_json(balance: Balance, sent: SentBalance | None) -> dict[str, Any]:
 
 
 def exit_code(balance: Balance, sent: SentBalance | None) -> int:
-    """0 balanced, 1 broken, 2 pending; an accepted event may still be on its way while something is pending."""
-    if balance.status == BALANCED and sent is not None and not sent.is_whole:
+    """0 balanced, 1 broken, 2 pending; a missing event may still be on its way while something is pending."""
+    if sent is not None and (sent.doubled or sent.unexpected or (sent.missing and balance.status == BALANCED)):
         return BROKEN
     return balance.status
 

@@ -13,7 +13,6 @@ from typing import Any, TextIO
 
 import click
 import httpx
-import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -74,15 +73,7 @@ def collect() -> None:
         reach=crash_at(settings.crash_at),
     )
     app = collector.app([origin.strip() for origin in settings.cors_origins.split(",")])
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        timeout_graceful_shutdown=10,
-    )
+    processes.collect(app, settings.host, settings.port)
 
 
 @cli.command()
@@ -124,7 +115,7 @@ def reload_command(hour: str, names: tuple[str, ...]) -> None:
         crash_at(settings.crash_at),
     )
     try:
-        datetime.strptime(hour, "%Y-%m-%d-%H").replace(tzinfo=UTC)
+        hour = f"{datetime.strptime(hour, '%Y-%m-%d-%H').replace(tzinfo=UTC):%Y-%m-%d-%H}"  # 2026-1-2-3 is an hour too
     except ValueError:
         raise click.BadParameter(f"{hour!r} is no hour like 2026-11-22-14", param_hint="--hour") from None
     for table in [table_named(name) for name in names] or all_tables():
@@ -207,7 +198,13 @@ def catalogue(event_type: str | None) -> None:
 def _sending(command: Any) -> Any:
     """The options of every command that sends."""
     options = (
-        click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The collector."),
+        click.option(
+            "--url",
+            default="http://127.0.0.1:8080",
+            envvar="HEADRACE_URL",
+            show_default=True,
+            help="The collector (or HEADRACE_URL).",
+        ),
         click.option("--key", envvar="HEADRACE_WRITE_KEY", required=True, help="Write key (or HEADRACE_WRITE_KEY)."),
         click.option("--batch", default=100, show_default=True, help="Events of one request."),
         click.option("--record", type=click.Path(path_type=Path), help="Write every attempt's answer to this file."),

@@ -6,10 +6,10 @@ request that cannot be read at all is refused with a status, and kept as a rejec
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,16 +17,16 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from ingestion.broker import Broker, Record
 from ingestion.contracts.json_text import ContentError
 from ingestion.contracts.native import Limits, Reception, map_body, reject_body
-from ingestion.errors import BrokerUnavailable
+from ingestion.errors import HeadraceError
 from ingestion.events import Rejection, topic
 from ingestion.group_commit import GroupCommit
 from ingestion.intake import BodyLimits, InFlight, Refusal, Share, read_body
@@ -39,9 +39,12 @@ from ingestion.tables import REJECTED
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
-CONTENT_TYPES = ("", JSON, "text/plain", "application/octet-stream")
+CONTENT_TYPES = ("", JSON, "text/plain", "application/octet-stream", "application/x-www-form-urlencoded")
+"""What JSON comes as: beacons cannot say better than text, and curl and some SDKs call it a form."""
 REFUSED_STATUS = {"too_many_events": 413, "not_events": 422, "empty_batch": 422, "invalid_timestamp": 422}
 """The status of a body that is no batch of events; what is no JSON at all is 400."""
+QUICK_BYTES = 128 * 1024
+"""A body up to this is mapped within milliseconds; a larger one in a thread, while other requests go on."""
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "Content-Encoding", "X-Write-Key", "X-Retry-Count")
 
 
@@ -73,9 +76,10 @@ class Collector:
         self._inflight = InFlight(body_limits)
         self._metrics = Metrics(lambda: self._inflight.total)
         self._log: GroupCommit
+        self._mapping: ThreadPoolExecutor
 
-    def app(self, cors_origins: Sequence[str] = ("*",)) -> Starlette:
-        """The ASGI app."""
+    def app(self, cors_origins: Sequence[str] = ("*",)) -> ASGIApp:
+        """The ASGI app. CORS is its outermost layer, so that a browser may read every answer, even to a fault."""
         routes = [
             Route("/v1/events", self._events, methods=["POST"]),
             Route("/health", self._health),
@@ -83,26 +87,24 @@ class Collector:
             Route("/metrics", self._expose_metrics),
             Route("/openapi.json", self._describe),
         ]
-        cors = Middleware(
-            CORSMiddleware,
+        handlers: dict[Any, Any] = {Refusal: self._refuse, HTTPException: _http_error, Exception: self._fail}
+        return CORSMiddleware(
+            Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan),
             allow_origins=cors_origins,
             allow_methods=["POST", "GET"],
             allow_headers=ALLOWED_HEADERS,
             expose_headers=["Retry-After"],
             max_age=86_400,
         )
-        handlers: dict[Any, Any] = {Refusal: self._refuse, HTTPException: _http_error}
-        return Starlette(routes=routes, middleware=[cors], exception_handlers=handlers, lifespan=self._lifespan)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self._log = GroupCommit(self._broker, self._timing.commit_interval)
         committing = asyncio.create_task(self._log.run())
-        yield
-        committing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await committing
-        await self._log.drain()
+        with ThreadPoolExecutor(1, thread_name_prefix="mapping") as self._mapping:  # one: a mapping takes memory
+            yield
+        self._log.close()
+        await committing
 
     async def _events(self, request: Request) -> Response:
         source = self._authenticate(request)
@@ -111,7 +113,7 @@ class Collector:
             body = await self._read(request, share)
             reception = Reception(source, self._clock())
             try:
-                results = map_body(body, reception, self._limits)
+                results = await self._map(body, reception)
             except ContentError as error:
                 return await self._keep_body(error, body, reception, share)
             self._metrics.received.labels(source).inc(len(results))
@@ -131,7 +133,7 @@ class Collector:
 
     async def _read(self, request: Request, share: Share) -> bytes:
         length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._body_limits.wire:
+        if length.isdecimal() and int(length[:20]) > self._body_limits.wire:  # 20 digits are enough to see it
             raise Refusal(413, "body_too_large", f"at most {self._body_limits.wire} bytes; send less at once")
         encoding = request.headers.get("content-encoding", "").strip().lower()
         try:
@@ -141,6 +143,12 @@ class Collector:
             raise Refusal(408, "body_timeout", "the body did not come in time; send it again") from None
         except ClientDisconnect:
             raise Refusal(400, "cut_short", "the connection was cut before the body was whole") from None
+
+    async def _map(self, body: bytes, reception: Reception) -> list[Record | Rejection]:
+        if len(body) <= QUICK_BYTES:
+            return map_body(body, reception, self._limits)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._mapping, map_body, body, reception, self._limits)
 
     async def _keep_body(self, error: ContentError, body: bytes, reception: Reception, share: Share) -> Response:
         """Refuse a body that is no batch of events; what a smaller request cannot heal is kept as a rejection."""
@@ -160,7 +168,7 @@ class Collector:
             share.handed_on = True  # the log still holds the bytes: they count until it has let go
             stored.add_done_callback(lambda done: share.release())
             raise Refusal(503, "timeout", "the log is slow; it is not known what was stored: send again", 2) from None
-        except BrokerUnavailable as error:
+        except HeadraceError as error:
             log.warning("answered 503: %s", error)
             raise Refusal(503, "log_unavailable", "the log does not answer; send the same events again", 2) from None
 
@@ -174,14 +182,22 @@ class Collector:
             200, {"accepted": accepted, "rejected": len(rejections), "results": [_result(result) for result in results]}
         )
 
-    def _refuse(self, request: Request, refusal: Refusal) -> Response:
+    async def _refuse(self, request: Request, refusal: Refusal) -> Response:
         self._metrics.refused.labels(str(refusal.status), refusal.code).inc()
         headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else {}
         if refusal.status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="write key"'
+        if refusal.status == 408:
+            headers["Connection"] = "close"  # the rest of the body is not waited for either
         if refusal.status == 415:
             headers["Accept-Encoding"] = "gzip, identity"
         return _json(refusal.status, {"code": refusal.code, "message": refusal.message}, headers)
+
+    async def _fail(self, request: Request, error: Exception) -> Response:
+        """The answer to what nobody foresaw; the server still hears of the error and logs it."""
+        return await self._refuse(
+            request, Refusal(500, "internal_error", "a fault of the collector; send the same events again", 2)
+        )
 
     async def _health(self, request: Request) -> Response:
         return _json(200, {"status": "ok"})
@@ -189,9 +205,10 @@ class Collector:
     async def _ready(self, request: Request) -> Response:
         """Whether the log answers and has the topics."""
         try:
-            await asyncio.to_thread(self._broker.topic, topic(REJECTED))
+            async with asyncio.timeout(self._timing.answer):
+                await asyncio.to_thread(self._broker.topic, topic(REJECTED))
         except Exception as error:  # whatever keeps the log from answering, the answer is 503
-            raise Refusal(503, "log_unavailable", str(error), 2) from None
+            raise Refusal(503, "log_unavailable", str(error) or "the log does not answer in time", 2) from None
         return _json(200, {"status": "ready"})
 
     async def _expose_metrics(self, request: Request) -> Response:
@@ -205,7 +222,7 @@ def _write_key(request: Request) -> str | None:
     """The write key: Basic user name, `X-Write-Key`, or `?write_key=` for beacons, which can set no header."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
-        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
+        with contextlib.suppress(ValueError):  # no base64, or no UTF-8 in it
             return base64.b64decode(credentials).decode().partition(":")[0]
         return None
     return request.headers.get("x-write-key") or request.query_params.get("write_key")

@@ -5,8 +5,10 @@ why. Encoding is a function of the record alone, so whoever lands it writes the 
 """
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +17,9 @@ import pyarrow.json
 from ingestion.tables import MAX_VALUE_BYTES, PARTITION_COLUMN, TIMESTAMP, Column, Table
 
 JOINT = b"}\n{"
+ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+TYPE_PATH = ("event_type",)
+FIRST_DAY = pa.scalar(datetime.min.replace(tzinfo=UTC), TIMESTAMP)
 CHECKSUM_BITS = 60
 
 
@@ -38,25 +43,19 @@ def checksum(value: bytes) -> int:
 
 def encode(table: Table, blocks: Sequence[Block]) -> pa.Table:
     """The rows of `blocks`, in their order, with `table.schema`."""
+    blocks = blocks or [Block("", table.topic, 0, (), (), ())]
     values = [value for block in blocks for value in block.values]
     typed = pa.concat_tables(_typed(table, values))
-    coordinates = _coordinates(blocks)
     texts = [_text(value) for value in values]
-    return (
-        pa.table(
-            {
-                **{name: typed.column(name) for name in typed.column_names},
-                "kafka_value": pa.array(texts, pa.string()),
-                "kafka_value_bytes": pa.array(
-                    [value if text is None else None for value, text in zip(values, texts, strict=True)], pa.binary()
-                ),
-                "checksum": pa.array([checksum(value) for value in values], pa.int64()),
-                **coordinates,
-            }
-        )
-        .select(table.schema.names)
-        .cast(table.schema)
-    )
+    unfit_for_text = [value if text is None else None for value, text in zip(values, texts, strict=True)]
+    columns = {
+        **{name: typed.column(name) for name in typed.column_names},
+        "kafka_value": pa.array(texts, pa.string()),
+        "kafka_value_bytes": pa.array(unfit_for_text, pa.binary()),
+        "checksum": pa.array(map(checksum, values), pa.int64()),
+        **_coordinates(blocks),
+    }
+    return pa.table(columns, schema=table.schema)
 
 
 def _coordinates(blocks: Sequence[Block]) -> dict[str, pa.Array]:
@@ -108,7 +107,7 @@ def _parse(table: Table, values: Sequence[bytes]) -> tuple[str, pa.Table | None]
         text.startswith(b"{") and text.endswith(b"}") and text.count(b"\n") == text.count(JOINT) == len(values) - 1
     ):
         return "not one JSON object on one line", None
-    if len(text) > len(values) * MAX_VALUE_BYTES or b"\\u0000" in text or b"\0" in text:
+    if max(map(len, values)) > MAX_VALUE_BYTES or b"\0" in text or _escapes_nul(text):
         return "holds a NUL character, or is too long for a warehouse", None
     try:
         text.decode()
@@ -126,14 +125,18 @@ def _parse(table: Table, values: Sequence[bytes]) -> tuple[str, pa.Table | None]
     return "", parsed
 
 
+def _escapes_nul(text: bytes) -> bool:
+    return b"\\u0000" in text and ESCAPED_NUL.search(text) is not None
+
+
 def _checked(table: Table, parsed: pa.Table) -> pa.Table:
-    """Flat columns; a row with a missing or an overlong field becomes an unfit row."""
+    """Flat columns; a row with a missing, an overlong or an impossible field becomes an unfit row."""
     flat = {column.name: _column(parsed, column) for column in table.columns}
     errors = pa.nulls(parsed.num_rows, pa.string())
     for column in table.columns:
-        if (wrong := _misfits(flat[column.name], column)) is not None:
-            text = f"{'.'.join(column.path)} is missing or longer than {column.max_bytes} bytes"
-            errors = pc.if_else(wrong, pc.coalesce(errors, text), errors)
+        values, name = flat[column.name], ".".join(column.path)
+        for problem, wrong in _misfits(table, column, values):
+            errors = pc.if_else(pc.fill_null(wrong, False), pc.coalesce(errors, f"{name} {problem}"), errors)
     if errors.null_count < len(errors):
         fits = pc.is_null(errors)
         flat = {name: pc.if_else(fits, values, pa.scalar(None, values.type)) for name, values in flat.items()}
@@ -147,13 +150,16 @@ def _column(parsed: pa.Table, column: Column) -> pa.ChunkedArray:
     return values
 
 
-def _misfits(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray | None:
-    """Which rows have no value though they need one, or a longer one than fits; None where all are well."""
-    wrong = pc.is_null(values) if column.required and values.null_count else None
+def _misfits(table: Table, column: Column, values: pa.ChunkedArray) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """What is wrong with a column, and in which rows; looks at single rows only where some row has it."""
+    if column.required and values.null_count:
+        yield "is missing", pc.is_null(values)
     if column.max_bytes and (pc.max(pc.binary_length(values)).as_py() or 0) > column.max_bytes:
-        long = pc.fill_null(pc.greater(pc.binary_length(values), column.max_bytes), False)
-        wrong = long if wrong is None else pc.or_(wrong, long)
-    return wrong
+        yield f"is longer than {column.max_bytes} bytes", pc.greater(pc.binary_length(values), column.max_bytes)
+    if column.type == TIMESTAMP and pc.any(early := pc.less(values, FIRST_DAY)).as_py():
+        yield "is before the year 1", early
+    if column.path == TYPE_PATH and pc.any(other := pc.not_equal(values, table.name)).as_py():
+        yield f"is not {table.name}", other
 
 
 def _unfit(table: Table, rows: int, problem: str) -> pa.Table:

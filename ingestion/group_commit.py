@@ -22,6 +22,7 @@ class GroupCommit:
         self._broker, self._interval = broker, interval
         self._waiting: list[tuple[Sequence[Record], asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
+        self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
 
     def publish(self, records: Sequence[Record]) -> asyncio.Future[None]:
@@ -33,17 +34,16 @@ class GroupCommit:
         return future
 
     async def run(self) -> None:
-        """Commit group after group, until cancelled."""
-        while True:
-            await self._wake.wait()
+        """Commit group after group, until closed and nothing waits any more."""
+        while await self._wake.wait() and (self._waiting or not self._closed):
             await asyncio.sleep(self._interval)
             await self._commit(self._next_group())
-
-    async def drain(self) -> None:
-        """Commit what still waits, at shutdown."""
-        while self._waiting:
-            await self._commit(self._next_group())
         self._thread.shutdown()
+
+    def close(self) -> None:
+        """Let `run` end after what waits now."""
+        self._closed = True
+        self._wake.set()
 
     def _next_group(self) -> list[tuple[Sequence[Record], asyncio.Future[None]]]:
         size, count = 0, 0
@@ -52,7 +52,7 @@ class GroupCommit:
             if size >= MAX_GROUP:
                 break
         group, self._waiting = self._waiting[:count], self._waiting[count:]
-        if not self._waiting:
+        if not self._waiting and not self._closed:
             self._wake.clear()
         return group
 
@@ -62,8 +62,13 @@ class GroupCommit:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._broker.publish, records)
         except Exception as error:  # whatever it was, every request of the group must hear of it
             log.warning("a group of %d records was not stored: %s", len(records), error)
-            for _, future in group:
+            for future in _still_wanted(group):
                 future.set_exception(error)
         else:
-            for _, future in group:
+            for future in _still_wanted(group):
                 future.set_result(None)
+
+
+def _still_wanted(group: Sequence[tuple[Sequence[Record], asyncio.Future[None]]]) -> list[asyncio.Future[None]]:
+    """The futures that nobody cancelled: to resolve one of those is an error that would end all committing."""
+    return [future for _, future in group if not future.done()]

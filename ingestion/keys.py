@@ -5,6 +5,7 @@ collector reads it again when it has changed: a disabled key stops working withi
 """
 
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -21,6 +22,7 @@ from ingestion.errors import ConfigurationError
 SOURCE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 PREFIX_LENGTH = 8
 LOOK_AGAIN_SECONDS = 1.0
+log = logging.getLogger(__name__)
 
 
 class WriteKey(Struct, frozen=True, kw_only=True):
@@ -45,7 +47,7 @@ class KeyFile:
             return msgspec.json.decode(self.path.read_bytes(), type=list[WriteKey])
         except FileNotFoundError:
             return []
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
             raise ConfigurationError(f"{self.path} holds no write keys: {error}; restore or delete it") from error
 
     def add(self, source: str) -> str:
@@ -80,13 +82,18 @@ class KeyFile:
 
 
 class Keyring:
-    """The keys as a collector asks for them; looks at the file again at most once a second."""
+    """The keys as a collector asks for them; looks at the file again at most once a second.
+
+    ConfigurationError where the file is broken at the start. One that breaks later changes nothing: to refuse the keys
+    that were known would make their senders drop what they have.
+    """
 
     def __init__(self, file: KeyFile, clock: Callable[[], float] = time.monotonic) -> None:
         self._file, self._clock = file, clock
-        self._stamp: tuple[int, int] | None = None
         self._looked_at = float("-inf")
+        self._stamp: tuple[int, int] | None = None
         self._keys: Mapping[str, WriteKey] = {}
+        self._read_again()
 
     def source_of(self, key: str) -> str | None:
         """The source of an enabled key, or None."""
@@ -99,6 +106,13 @@ class Keyring:
         if now - self._looked_at < LOOK_AGAIN_SECONDS:
             return
         self._looked_at = now
+        try:
+            self._read_again()
+        except (ConfigurationError, OSError) as error:
+            log.error("the write keys stay as they were: %s", error)
+
+    def _read_again(self) -> None:
+        """Read the file where it is another than before."""
         stamp = self._stamp_of_file()
         if stamp != self._stamp:
             self._keys = {entry.sha256: entry for entry in self._file.read()}

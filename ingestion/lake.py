@@ -10,6 +10,7 @@ loading it, calls `sync` first. `repair` removes a last commit that a power fail
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +19,15 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import ColumnProperties, CommitProperties, DeltaTable, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import Transaction
 
-from ingestion.errors import ConfigurationError, LakeConflict, LakeHistoryGone
+from ingestion.errors import ConfigurationError, LakeConflict, LakeHistoryGone, PermanentError
 from ingestion.tables import PARTITION_COLUMN, Table
 
 METADATA_KEY = "headrace"
+UNREADABLE = re.compile(r"[\[\]*?]|%[0-9A-Fa-f]{2}")
+"""Taken for a pattern by one library, or decoded once too often by another."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Lake:
         scheme, _, path = url.partition("://")
         if scheme != "file" or not path:
             raise ConfigurationError(f"HEADRACE_LAKE is {url!r}; use file:///path/to/lake")
+        if found := UNREADABLE.search(path):
+            raise ConfigurationError(f"HEADRACE_LAKE is {url!r}: the lake's library cannot read {found[0]!r} in a path")
         self.root = Path(path)
 
     def table(self, table: Table) -> "LakeTable":
@@ -94,7 +99,7 @@ class LakeTable:
     def snapshot(self, version: int | None = None) -> "Snapshot":
         """The table as it is now, or as it was at `version`."""
         try:
-            return Snapshot(self.table, DeltaTable(self.path, version=version))
+            return self._at(version)
         except TableNotFoundError:
             DeltaTable.create(
                 self.path,
@@ -104,11 +109,21 @@ class LakeTable:
                 name=self.table.name,
                 description=self.table.description,
             )
-            return Snapshot(self.table, DeltaTable(self.path, version=version))
+            return self._at(version)
 
-    def commits(self, after: int) -> Iterator[Commit]:
-        """The commits with a version greater than `after`, in order; versions that brought no rows included."""
-        latest = self.snapshot().version
+    def _at(self, version: int | None) -> "Snapshot":
+        try:
+            return Snapshot(self.path, self.table, DeltaTable(self.path, version=version))
+        except TableNotFoundError:
+            raise
+        except DeltaError as error:
+            raise PermanentError(
+                f"{self.path} cannot be read: {error}; what a power failure tore is repaired when a lander starts"
+            ) from error
+
+    def commits(self, after: int, until: int | None = None) -> Iterator[Commit]:
+        """The commits after version `after`, in order, to `until` or the last; those without rows included."""
+        latest = self.snapshot().version if until is None else until
         for version in range(after + 1, latest + 1):
             try:
                 yield self._commit(version)
@@ -123,7 +138,10 @@ class LakeTable:
         folders = {self._log}
         for commit in self.commits(after):
             for path in (*(Path(file.uri) for file in commit.files), self._entry(commit.version)):
-                _fsync(path)
+                try:
+                    _fsync(path)
+                except FileNotFoundError:
+                    raise PermanentError(f"{path} of version {commit.version} is missing; restore the file") from None
                 folders.add(path.parent)
         for folder in (*folders, self.path):
             _fsync(folder)
@@ -131,13 +149,16 @@ class LakeTable:
     def repair(self) -> list[int]:
         """Remove last commits whose files a power failure took, and say which; their records land again."""
         removed = []
-        entries = sorted(self._log.glob("*.json"), reverse=True)
-        for entry in entries:
+        for entry in sorted(self._log.glob("*.json"), reverse=True):
             version = int(entry.stem)
-            if version == 0 or self._is_whole(version):
+            if self._is_whole(version):
                 break
             entry.unlink()
             removed.append(version)
+        for checkpoint in self._log.glob("*.checkpoint.parquet"):  # it only repeats the entries before it
+            if int(checkpoint.name.partition(".")[0]) in removed or not _is_parquet(checkpoint):
+                checkpoint.unlink()
+                (self._log / "_last_checkpoint").unlink(missing_ok=True)
         return removed
 
     def _entry(self, version: int) -> Path:
@@ -159,8 +180,10 @@ class LakeTable:
     def _is_whole(self, version: int) -> bool:
         try:
             actions = [json.loads(line) for line in self._entry(version).read_text().splitlines()]
-            adds = [action["add"] for action in actions if "add" in action]
-            return bool(actions) and all((self.path / unquote(a["path"])).stat().st_size == a["size"] for a in adds)
+            adds = [
+                (self.path / unquote(action["add"]["path"]), action["add"]) for action in actions if "add" in action
+            ]
+            return bool(actions) and all(path.stat().st_size == a["size"] and _is_parquet(path) for path, a in adds)
         except (ValueError, OSError):
             return False
 
@@ -168,8 +191,8 @@ class LakeTable:
 class Snapshot:
     """A lake table at one version; `append` commits from exactly this version."""
 
-    def __init__(self, table: Table, delta: DeltaTable) -> None:
-        self.table, self._delta = table, delta
+    def __init__(self, path: Path, table: Table, delta: DeltaTable) -> None:
+        self.path, self.table, self._delta = path, table, delta
         self.version = delta.version()  # of what was read: `append` moves the library's own table on
 
     @property
@@ -184,9 +207,9 @@ class Snapshot:
     def files(self, hour: str | None = None) -> list[LakeFile]:
         """The files with the table's rows, of one landing hour or of all."""
         adds = pa.table(self._delta.get_add_actions(flatten=True)).to_pylist()
-        root = Path(unquote(self._delta.table_uri.removeprefix("file://")))
         files = [
-            LakeFile(str(root / unquote(a["path"])), a[f"partition.{PARTITION_COLUMN}"], a["num_records"]) for a in adds
+            LakeFile(str(self.path / unquote(a["path"])), a[f"partition.{PARTITION_COLUMN}"], a["num_records"])
+            for a in adds
         ]
         return [file for file in files if hour in (None, file.landing_hour)]
 
@@ -212,11 +235,19 @@ class Snapshot:
             raise LakeConflict(f"{self.table.name}: {error}") from error
 
 
+PARQUET_END = b"PAR1"
 WRITER = WriterProperties(
     compression="ZSTD",
     compression_level=1,
     column_properties={"kafka_value": ColumnProperties(dictionary_enabled=False)},
 )
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a file ends as Parquet does: what was never written is missing, short or full of zeros."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(PARQUET_END)))
+        return file.read() == PARQUET_END
 
 
 def _fsync(path: Path) -> None:

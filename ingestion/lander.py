@@ -71,6 +71,7 @@ class Lander:
         self._broker, self._rotation, self._clock = broker, rotation, clock
         self._tables = [(table, lake.table(table)) for table in tables]
         self._buffers: dict[str, Buffer] = {}
+        self._reached: dict[str, dict[int, int]] = {}
 
     def round(self, flush: bool = False) -> Steps[Landed]:
         """Read what is new, commit what is due; with `flush`, commit whatever was read.
@@ -95,17 +96,22 @@ class Lander:
         return landed
 
     def _read(self, lake_table: LakeTable, buffer: Buffer, landed: Landed) -> None:
-        """Fill the buffer from the end of its ranges, or from the lake's position where it has none."""
+        """Fill the buffer from the end of its ranges, or from where the lake stood when it was asked last."""
         ends = {covered.partition: covered.end for covered in buffer.ranges}
-        snapshot = None if ends.keys() >= set(buffer.topic.partitions) else lake_table.snapshot()
         for partition in buffer.topic.partitions:
-            if partition not in ends and snapshot is not None:
-                ends[partition] = snapshot.position(buffer.topic.id, partition)
+            position = ends[partition] if partition in ends else self._position(lake_table, buffer.topic, partition)
             share = len(buffer.topic.partitions)  # a partition with a backlog must not starve its neighbours
             rows, size = self._rotation.rows - buffer.rows, self._rotation.bytes - buffer.bytes
             if rows > 0 and size > 0:
                 room = max(1, rows // share), max(1, size // share)
-                self._read_partition(buffer, partition, ends[partition], room, landed)
+                self._read_partition(buffer, partition, position, room, landed)
+
+    def _position(self, lake_table: LakeTable, topic: Topic, partition: int) -> int:
+        """Where to read on: the lake's position as it was last known; `_land` asks whether it still holds."""
+        if partition not in self._reached.get(topic.id, {}):
+            snapshot = lake_table.snapshot()
+            self._reached[topic.id] = {each: snapshot.position(topic.id, each) for each in topic.partitions}
+        return self._reached[topic.id][partition]
 
     def _read_partition(
         self, buffer: Buffer, partition: int, position: int, room: tuple[int, int], landed: Landed
@@ -131,6 +137,7 @@ class Lander:
             )
 
     def _land(self, lake_table: LakeTable, buffer: Buffer, landed: Landed) -> Steps[None]:
+        self._reached.pop(buffer.topic.id, None)
         snapshot = lake_table.snapshot()
         buffer = _still_ahead(buffer, snapshot)
         yield "lander.positioned"
@@ -149,6 +156,8 @@ class Lander:
         yield "lander.synced"
         positions = {covered.partition: covered.end for covered in buffer.ranges}
         self._broker.commit(GROUP, buffer.topic, positions)
+        standing = {each: snapshot.position(buffer.topic.id, each) for each in buffer.topic.partitions}
+        self._reached[buffer.topic.id] = standing | positions
         landed.rows += rows.num_rows
         landed.commits += 1
         landed.unfit += rows.num_rows - rows.column("landing_error").null_count

@@ -11,13 +11,14 @@ from ingestion.events import EVENT_TYPES
 
 REF = "#/components/schemas/{name}"
 REFUSALS: Mapping[int, str] = {
-    400: "the body is no JSON, or broken gzip; it is kept as rejected",
+    400: "the body is no JSON and is kept as rejected; or it is broken gzip, or was cut short, and is not kept",
     401: "no write key, or one that is not known",
     408: "the body did not come in time",
     413: "more bytes or more events than one request may hold: send less at once",
     415: "a Content-Encoding or Content-Type that is not known",
     422: "JSON, but no event and no batch; it is kept as rejected",
     429: "this source has too much in flight: send slower",
+    500: "a fault of the collector: send the same events again after Retry-After seconds",
     503: "nothing is known to be stored: send the same events again after Retry-After seconds",
 }
 RESULT = {

@@ -1,10 +1,14 @@
 """The loops of the long-running processes: they end cleanly at SIGTERM and Ctrl-C, and go on after what passes."""
 
+import gc
 import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+
+import uvicorn
+from starlette.types import ASGIApp
 
 from ingestion.broker import Broker
 from ingestion.errors import HeadraceError, TransientError
@@ -20,13 +24,29 @@ EXPIRE_EVERY_SECONDS = 60.0
 BACK_OFF_SECONDS = 2.0
 
 
+def collect(app: ASGIApp, host: str, port: int) -> None:
+    """Serve the collector until told to end, then answer what is in flight."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # by default a batch of events sets it off several times, and finds nothing
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=10,
+    )
+
+
 def land(lander: Lander, broker: Broker, retention_hours: float, reach: Reach, once: bool = False) -> None:
     """Land round after round until told to end, then land what was read; now and then let the log forget."""
     stop, expired_at = _stop_event(), 0.0
+    known: list[str] = []
     while not (stop.is_set() or once):
         pause = LOOK_AGAIN_SECONDS
         try:
-            _tell(run(lander.round(), reach))
+            known = _tell(run(lander.round(), reach), known)
             if time.monotonic() - expired_at > EXPIRE_EVERY_SECONDS:
                 expired_at = time.monotonic()
                 broker.expire(int((time.time() - retention_hours * 3600) * 1_000_000))
@@ -35,7 +55,7 @@ def land(lander: Lander, broker: Broker, retention_hours: float, reach: Reach, o
             pause = BACK_OFF_SECONDS
         stop.wait(pause)
     while (landed := run(lander.round(flush=True), reach)).rows:
-        _tell(landed)
+        known = _tell(landed, known)
 
 
 def load(load_table: Callable[[Table], Loaded], tables: Sequence[Table], every: float | None) -> None:
@@ -58,11 +78,14 @@ def load(load_table: Callable[[Table], Loaded], tables: Sequence[Table], every: 
             return
 
 
-def _tell(landed: Landed) -> None:
+def _tell(landed: Landed, known: list[str]) -> list[str]:
+    """Log what a round did, and its problems when they are new; return its problems."""
     for problem in landed.problems:
-        log.warning("%s", problem)
+        if problem not in known:
+            log.warning("%s", problem)
     if landed.rows:
         log.info("landed %d rows in %d commits, %d unfit", landed.rows, landed.commits, landed.unfit)
+    return landed.problems
 
 
 def _stop_event() -> threading.Event:

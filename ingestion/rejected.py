@@ -20,7 +20,7 @@ from ingestion.contracts.rejections import payload_of
 from ingestion.events import Rejection, topic
 from ingestion.lake import Lake, Range
 from ingestion.steps import Steps
-from ingestion.tables import COORDINATES, REJECTED, REJECTED_TABLE, Table
+from ingestion.tables import COORDINATES, PARTITION_COLUMN, REJECTED, REJECTED_TABLE, Table
 
 CLAIMS = Table(
     "rejected_replays", "Rejected records that were sent again, by their coordinates.", (), "kafka_timestamp"
@@ -57,6 +57,7 @@ def replay(broker: Broker, lake: Lake, limits: Limits, code: str | None = None, 
             taken.append({name: row[name] for name in COORDINATES.names})
     if not taken:
         return outcome
+    broker.ensure_topics({record.topic for record in outcome.records})  # a claim must not fail to be sent for that
     position = claims.position(CLAIM_ID, 0)
     claims.append(
         pa.Table.from_pylist(taken, CLAIMS.schema),
@@ -77,15 +78,14 @@ def _rows(lake: Lake, table: Table, code: str | None) -> Iterator[dict[str, obje
     with duckdb.connect() as db:
         db.execute("set timezone = 'UTC'")
         wanted = "landing_error is null" + (" and code = ?" if code else "")
-        found = db.execute(
-            f"select *, strftime(kafka_timestamp, '%Y-%m-%d-%H') as landing_hour"
+        found = db.sql(
+            f"select *, strftime(kafka_timestamp, '%Y-%m-%d-%H') as {PARTITION_COLUMN}"
             f" from read_parquet(?, union_by_name = true, hive_partitioning = false) where {wanted}"
             " order by kafka_timestamp, kafka_partition, kafka_offset",
-            [files, *([code] if code else [])],
+            params=[files, *([code] if code else [])],
         )
-        names = [column[0] for column in found.description]
-        for row in found.fetchall():
-            yield dict(zip(names, row, strict=True))
+        for batch in found.to_arrow_reader():  # Arrow's times need no time zone package, DuckDB's do
+            yield from batch.to_pylist()
 
 
 def _map_again(row: dict[str, object], limits: Limits, outcome: Replayed) -> list[Record]:

@@ -46,9 +46,8 @@ def check_sent(path: Path, warehouse: Warehouse) -> SentBalance:
     """Compare the record at `path`, as `headrace send --record` writes it, with the raw tables."""
     balance = SentBalance()
     for event_type, owed in _read(path).items():
-        if event_type not in EVENT_TYPES:
-            continue
-        rows = warehouse.copies(event_table(event_type), list(owed))
+        known = event_type in EVENT_TYPES  # an event of another type is in no table: missing, if it was accepted
+        rows = warehouse.copies(event_table(event_type), list(owed)) if known else {}
         for event_id, answers in owed.items():
             _compare(event_id, answers, rows.get(event_id, 0), balance)
     return balance
@@ -79,7 +78,7 @@ def _attempts(path: Path) -> Iterator[Attempt]:
         for number, line in enumerate(lines, 1):
             try:
                 yield msgspec.json.decode(line, type=Attempt)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ConfigurationError(
                     f"{path}, line {number}: {error}; give a file of headrace send --record"
                 ) from None

@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     max_inflight_source_bytes: int = Field(32 * MIB, ge=1, description="the same of one source")
 
     partitions: int = Field(2, ge=1, description="partitions of a topic that is created")
-    retention_hours: float = Field(168.0, gt=0, description="how long the embedded log keeps what has landed")
+    retention_hours: float = Field(
+        168.0, gt=0, le=1_000_000, description="how long the embedded log keeps what has landed"
+    )
     rotate_rows: int = Field(100_000, ge=1, description="rows after which the lander commits a table")
     rotate_bytes: int = Field(32 * MIB, ge=1, description="bytes after which the lander commits a table")
     rotate_seconds: float = Field(60.0, ge=0, description="seconds after which the lander commits a table")

@@ -11,6 +11,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 from ingestion.broker import Bounds, Chunk, Record, Topic
@@ -46,10 +47,14 @@ class EmbeddedBroker:
         with _as_unavailable(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            self._db.execute(f"pragma busy_timeout={BUSY_MS}")
-            self._db.execute("pragma journal_mode=wal")
-            self._db.execute("pragma synchronous=full")
-            self._db.executescript(SCHEMA)
+            try:
+                self._db.execute(f"pragma busy_timeout={BUSY_MS}")
+                self._db.execute("pragma journal_mode=wal")
+                self._db.execute("pragma synchronous=full")
+                self._db.executescript(SCHEMA)
+            except sqlite3.Error:
+                self._db.close()
+                raise
 
     def ensure_topics(self, names: Iterable[str]) -> None:
         """Create the topics that do not exist."""
@@ -146,7 +151,7 @@ class EmbeddedBroker:
                     " order by offset limit ?",
                     [number, partition, passed, EXPIRED_AT_ONCE],
                 ).fetchall()
-                old = [offset for offset, appended_at in rows if appended_at < older_than_us]
+                old = [offset for offset, _ in takewhile(lambda row: row[1] < older_than_us, rows)]
                 if not old:
                     return expired
                 _delete_before(db, number, partition, old[-1] + 1)
@@ -158,10 +163,11 @@ class EmbeddedBroker:
             self._db.execute(f"begin {mode}")
             try:
                 yield self._db
+                self._db.execute("commit")
             except BaseException:
-                self._db.execute("rollback")
+                if self._db.in_transaction:  # SQLite has already rolled back after some errors of the disk
+                    self._db.execute("rollback")
                 raise
-            self._db.execute("commit")
 
 
 class _Ends:

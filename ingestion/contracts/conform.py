@@ -50,7 +50,8 @@ def check_bytes(typed: Struct, path: str = "") -> None:
             check_bytes(value, f"{inner_path}.")
         elif isinstance(value, list):
             for index, item in enumerate(value):
-                check_bytes(item, f"{inner_path}[{index}].")
+                if isinstance(item, Struct):
+                    check_bytes(item, f"{inner_path}[{index}].")
 
 
 Plan = tuple[tuple[str, Any], ...]
@@ -60,45 +61,48 @@ Plan = tuple[tuple[str, Any], ...]
 def _written_back(cls: type[Struct], lenient: bool = False) -> Plan:
     """The fields that a class reads more exactly than they were sent, with the plan of those that hold a class.
 
-    That is money, and integers where a string of digits was let pass.
+    That is money; and any field where the parser was lenient, which takes digits for an integer and "null" for null.
     """
     plan: list[tuple[str, Any]] = []
     for field in fields(cls):
         inner = plain_type(get_args(field.type)[0])[0] if get_origin(field.type) is list else field.type
         if isinstance(inner, type) and issubclass(inner, Struct):
-            if nested := _written_back(inner, lenient):
+            if (nested := _written_back(inner, lenient)) or lenient:
                 plan.append((field.name, nested))
-        elif inner is Decimal or (lenient and inner is int):
+        elif inner is Decimal or lenient:
             plan.append((field.name, None))
     return tuple(plan)
 
 
-def _stored(value: dict[str, Any], typed: Struct, plan: Plan) -> dict[str, Any]:
+def _stored(value: dict[str, Any], typed: Struct, plan: Plan, path: str = "") -> dict[str, Any]:
     """`value` with what `typed` read more exactly written back; what `typed` does not know stays."""
     stored = value
     for name, nested in plan:
-        read = getattr(typed, name)
-        if read is not None:
+        if value.get(name) is not None:
             stored = stored if stored is not value else dict(value)
-            stored[name] = _stored_field(value[name], read, nested, name)
+            stored[name] = _stored_field(value[name], getattr(typed, name), nested, f"{path}{name}")
     return stored
 
 
-def _stored_field(value: Any, read: Any, nested: Plan | None, name: str) -> Any:
-    if nested is None:
-        return _quantised(read, name) if isinstance(read, Decimal) else read
+def _stored_field(value: Any, read: Any, nested: Plan | None, path: str) -> Any:
     if isinstance(read, list):
-        return [_stored(old, item, nested) for old, item in zip(value, read, strict=True)]
-    return _stored(value, read, nested)
+        return [
+            _stored_field(old, item, nested, f"{path}[{index}]")
+            for index, (old, item) in enumerate(zip(value, read, strict=True))
+        ]
+    if nested is not None and read is not None:
+        return _stored(value, read, nested, f"{path}.")
+    return _quantised(read, path) if isinstance(read, Decimal) else read
 
 
-def _quantised(amount: Decimal, name: str) -> Decimal:
-    if not amount.is_finite() or abs(amount) >= MONEY_LIMIT:
-        raise ContentError("invalid_value", f"{name} is {amount}: no amount below 10^{MONEY_LIMIT.adjusted()}", name)
+def _quantised(amount: Decimal, path: str) -> Decimal:
     try:
-        return amount.quantize(QUANTUM, rounding=ROUND_HALF_EVEN)
+        quantised = amount.quantize(QUANTUM, rounding=ROUND_HALF_EVEN)
     except InvalidOperation:
-        raise ContentError("invalid_value", f"{name} has too many digits", name) from None
+        quantised = Decimal("NaN")
+    if not quantised.is_finite() or abs(quantised) >= MONEY_LIMIT:  # rounding may have reached the limit
+        raise ContentError("invalid_value", f"{path} is no amount below 10^{MONEY_LIMIT.adjusted()}", path)
+    return quantised
 
 
 def _with_digits(value: Any, cls: Any) -> Any:

@@ -1,14 +1,24 @@
-"""JSON as senders really write it: cutting a batch that is not quite JSON, and what a decoded value may hold."""
+"""JSON as senders really write it: cutting a batch that is not quite JSON, and what a decoded value may hold.
+
+What cuts does so in time linear in the text, whatever the text holds: the patterns never give back what they took
+(`++`), and are matched where the last match ended, never searched for.
+"""
 
 import re
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
-TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+STRING = rb'"(?:[^"\\]++|\\.)*+"?'
+"""A string, or the rest of the text where it has no end."""
+NAME = re.compile(rb"\s*+(" + STRING + rb")\s*+:\s*+", re.DOTALL)
+BRACKET = re.compile(rb'(?:[^"\[\]{}]++|' + STRING + rb")*+([\[\]{}])", re.DOTALL)
+MARK = re.compile(rb'(?:[^",\[\]{}]++|' + STRING + rb")*+([,\[\]{}])", re.DOTALL)
+MAX_BRACKETS = 500_000
+"""Of a text that is cut: a batch of 1,000 events has far less, and half a million take a tenth of a second."""
+
 LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
 BARE_NUMBER_WORD = re.compile(rb"[:\[,]\s*-?(?:NaN|Infinity)\b")
 
@@ -47,38 +57,67 @@ def _why_not_json(data: bytes, message: str) -> ContentError:
     return ContentError("invalid_json", f"not JSON: {message}")
 
 
-def split(array: bytes) -> list[bytes]:
-    """The elements of a JSON array as they were written.
-
-    Where the array is JSON the parser cuts it; where one element spoils it, it is cut at the commas of its first
-    level, so that only that element is lost. ContentError where not even the brackets match.
-    """
-    try:
-        return [bytes(element) for element in msgspec.json.decode(array, type=list[Raw])]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _cut(array)
-
-
-def _cut(array: bytes) -> list[bytes]:
-    depth, start, elements = 0, 0, []
-    for token in TOKEN.finditer(array):
-        mark = token[0]
-        if mark in (b"[", b"{"):
-            depth += 1
-            start = token.end() if depth == 1 else start
-        elif mark in (b"]", b"}"):
-            depth -= 1
-        if depth < 1 or (mark == b"," and depth == 1):
-            elements.append(array[start : token.start()].strip())
-            start = token.end()
-        if depth < 1:
+def array(text: bytes, name: bytes) -> int | None:
+    """Where the array of `text` begins: `text` itself, or what the object `text` last has under `name`, or None."""
+    if sum(map(text.count, (b"[", b"]", b"{", b"}"))) > MAX_BRACKETS:
+        return None
+    first = MARK.match(text)
+    if not first or first[1] == b"[":
+        return first and first.start(1)
+    found, position = None, first.end()
+    while key := NAME.match(text, position):
+        position = key.end()
+        if text.startswith(b"[", position) and key[1] == b'"' + name + b'"':
+            found = position
+        if text.startswith((b"[", b"{"), position):
+            position = _end(text, position)
+        after = MARK.match(text, position)
+        if not after or after[1] != b",":
             break
-    if depth != 0 or array[start:].strip():
-        raise ContentError("invalid_json", "the brackets of the batch do not match; send it again whole")
-    return [] if elements == [b""] else elements
+        position = after.end()
+    return found
 
 
-def inspect(value: Any, max_depth: int, max_string_bytes: int, path: str = "") -> None:
+def split(text: bytes, start: int = 0, at_most: int | None = None) -> tuple[list[bytes], int]:
+    """The elements of the array that begins at `start`, as they were written, and where it ends.
+
+    It is cut at the commas of its first level, so an element may hold what is not JSON, and only that one is lost.
+    Of more than `at_most` elements one more is cut, to be counted. ContentError where the brackets do not match.
+    """
+    elements: list[bytes] = []
+    begin = position = start + 1
+    while mark := MARK.match(text, position):
+        position = mark.end()
+        if mark[1] in (b"[", b"{"):
+            position = _end(text, mark.start(1))
+            continue
+        elements.append(text[begin : mark.start(1)].strip())
+        begin = position
+        if mark[1] == b"]":
+            return ([] if elements == [b""] else elements), position
+        if mark[1] == b"}" or (at_most is not None and len(elements) > at_most):
+            break
+    if at_most is not None and len(elements) > at_most:
+        return elements, position
+    raise _unmatched()
+
+
+def _end(text: bytes, start: int) -> int:
+    """Where the object or array that begins at `start` ends."""
+    depth, position = 0, start
+    while bracket := BRACKET.match(text, position):
+        position = bracket.end()
+        depth += 1 if bracket[1] in (b"[", b"{") else -1
+        if depth == 0:
+            return position
+    raise _unmatched()
+
+
+def _unmatched() -> ContentError:
+    return ContentError("invalid_json", "the brackets of the batch do not match; send it again whole")
+
+
+def inspect(value: Any, max_depth: int, max_string_bytes: int, path: tuple[object, ...] = ()) -> None:
     """ContentError at the first thing inside `value` that no store downstream could hold.
 
     Depth counts objects and arrays, the value itself being 1; strings, names included, are counted in bytes.
@@ -87,34 +126,23 @@ def inspect(value: Any, max_depth: int, max_string_bytes: int, path: str = "") -
         _inspect_string(value, max_string_bytes, path)
     elif isinstance(value, dict | list):
         if max_depth < 1:
-            raise ContentError("too_deep", f"{path} is nested too deeply; flatten it", path)
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, inner in items:
-            inner_path = f"{path}.{name}" if path else str(name)
+            where = _written(path)
+            raise ContentError("too_deep", f"{where} is nested too deeply; flatten it", where)
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(name, str):
                 _inspect_string(name, max_string_bytes, path)
-            inspect(inner, max_depth - 1, max_string_bytes, inner_path)
+            if isinstance(inner, str | dict | list):
+                inspect(inner, max_depth - 1, max_string_bytes, (*path, name))
 
 
-def _inspect_string(value: str, max_bytes: int, path: str) -> None:
+def _inspect_string(value: str, max_bytes: int, path: tuple[object, ...]) -> None:
     if "\0" in value:
-        raise ContentError("nul_character", f"{path} holds a NUL character; remove it", path)
+        where = _written(path)
+        raise ContentError("nul_character", f"{where} holds a NUL character; remove it", where)
     if len(value) * 4 > max_bytes and (size := len(value.encode())) > max_bytes:
-        raise ContentError("too_long", f"{path} has {size} bytes, at most {max_bytes} are allowed", path)
+        where = _written(path)
+        raise ContentError("too_long", f"{where} has {size} bytes, at most {max_bytes} are allowed", where)
 
 
-def member(body: bytes, name: bytes) -> tuple[int, int] | None:
-    """Where the array under `name` of the object `body` begins and ends, whatever the array holds."""
-    depth, start = 0, None
-    for token in TOKEN.finditer(body):
-        mark = token[0]
-        if mark in (b"[", b"{"):
-            depth += 1
-        elif mark in (b"]", b"}"):
-            depth -= 1
-            if depth == 1 and start is not None:
-                return start, token.end()
-        elif depth == 1 and start is None and mark == b'"' + name + b'"':
-            follows = re.compile(rb"\s*:\s*(?=\[)").match(body, token.end())
-            start = follows.end() if follows else None
-    return None
+def _written(path: tuple[object, ...]) -> str:
+    return ".".join(map(str, path))

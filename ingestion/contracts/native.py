@@ -1,19 +1,19 @@
 """The native contract: `POST /v1/events` with one event, an array of events, or `{"sent_at": …, "batch": […]}`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from ingestion.broker import Record
 from ingestion.contracts import clock
 from ingestion.contracts.conform import check_bytes, convert
-from ingestion.contracts.json_text import ContentError, decode, inspect, member, split
+from ingestion.contracts.json_text import ContentError, array, decode, inspect, split
 from ingestion.contracts.rejections import reject
 from ingestion.events import EVENT_TYPES, App, Device, Event, Rejection, identifier, text, topic
 
@@ -80,13 +80,13 @@ def map_body(body: bytes, reception: Reception, limits: Limits) -> list[Record |
 
     Raises ContentError where the body as a whole is no event and no batch: nothing of it was mapped.
     """
-    sent_at, events = _open(body, limits)
-    results = [_map_or_error(event, sent_at, reception, limits) for event in events]
+    batch = _open(body, limits)
+    results = [_map_or_error(event, batch.sent_at, reception, limits) for event in batch.events]
     if not any(isinstance(result, ContentError) for result in results):
         return results  # type: ignore[return-value]
     return [
-        result if isinstance(result, Record) else _reject(result, payload, sent_at, reception)
-        for result, payload in zip(results, _payloads(body), strict=True)
+        result if isinstance(result, Record) else _reject(result, payload, batch.sent_at, reception)
+        for result, payload in zip(results, batch.payloads(), strict=True)
     ]
 
 
@@ -95,18 +95,45 @@ def reject_body(error: ContentError, body: bytes, reception: Reception) -> Rejec
     return _reject(error, body, None, reception, whole_request=True)
 
 
-def _open(body: bytes, limits: Limits) -> tuple[datetime | None, Sequence[Any]]:
-    """The batch's sent_at and its events, each decoded or the ContentError that stands for it."""
+class _Envelope(Struct):
+    batch: Raw
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The events of a request, each decoded or the ContentError that stands for it; `payloads` are they as sent."""
+
+    sent_at: datetime | None
+    events: Sequence[Any]
+    payloads: Callable[[], Sequence[bytes]]
+
+
+def _open(body: bytes, limits: Limits) -> _Batch:
     try:
         value = decode(body)
-        sent_at, events = _envelope(value)
     except ContentError as error:
-        sent_at, events = _open_spoilt(body, error)
+        return _open_spoilt(body, error, limits)
+    sent_at, events = _envelope(value)
+    _check_number(events, limits)
+    return _Batch(sent_at, events, lambda: _payloads(body, value))
+
+
+def _open_spoilt(body: bytes, error: ContentError, limits: Limits) -> _Batch:
+    """A batch of which one event spoils the JSON: only that event is lost. Else raises `error` again."""
+    start = array(body, b"batch")
+    if start is None:
+        raise error
+    payloads, end = split(body, start, limits.batch_events)
+    _check_number(payloads, limits)
+    sent_at, _ = _envelope(decode(body[:start] + b"[]" + body[end:]))
+    return _Batch(sent_at, [_decode_or_error(payload) for payload in payloads], lambda: payloads)
+
+
+def _check_number(events: Sequence[Any], limits: Limits) -> None:
     if not events:
         raise ContentError("empty_batch", "there is no event in the request")
     if len(events) > limits.batch_events:
-        raise ContentError("too_many_events", f"{len(events)} events, at most {limits.batch_events}; send less at once")
-    return sent_at, events
+        raise ContentError("too_many_events", f"more than {limits.batch_events} events; send less at once")
 
 
 def _envelope(value: Any) -> tuple[datetime | None, Sequence[Any]]:
@@ -126,30 +153,16 @@ def _sent_at(value: Any) -> datetime | None:
         time = msgspec.convert(value, datetime | None)
         return clock.utc(time) if time else None
     except (msgspec.ValidationError, OverflowError):
-        raise ContentError("invalid_timestamp", f"sent_at {value!r:.64} is no RFC 3339 time", "sent_at") from None
+        raise ContentError("invalid_timestamp", "sent_at is no RFC 3339 time", "sent_at") from None
 
 
-def _open_spoilt(body: bytes, error: ContentError) -> tuple[datetime | None, Sequence[Any]]:
-    """A batch of which one event spoils the JSON: only that event is lost. Else raises `error` again."""
-    text = body.lstrip()
-    if text.startswith(b"{"):
-        span = member(body, b"batch")
-        if span is None:
-            raise error
-        sent_at, _ = _envelope(decode(body[: span[0]] + b"[]" + body[span[1] :]))
-    elif text.startswith(b"["):
-        sent_at = None
-    else:
-        raise error
-    return sent_at, [_decode_or_error(payload) for payload in _payloads(body)]
-
-
-def _payloads(body: bytes) -> list[bytes]:
-    """Each event of `body` as it was sent."""
-    if body.lstrip().startswith(b"["):
-        return split(body)
-    span = member(body, b"batch")
-    return split(body[slice(*span)]) if span else [body]
+def _payloads(body: bytes, value: Any) -> Sequence[bytes]:
+    """Each event of `body`, which is JSON and decodes to `value`, as it was sent."""
+    if isinstance(value, dict):
+        if "batch" not in value:
+            return [body]
+        body = bytes(msgspec.json.decode(body, type=_Envelope).batch)
+    return [bytes(event) for event in msgspec.json.decode(body, type=list[Raw])]
 
 
 def _decode_or_error(payload: bytes) -> Any:
@@ -164,13 +177,15 @@ def _map_or_error(event: Any, sent_at: datetime | None, reception: Reception, li
         return _map(event, sent_at, reception, limits)
     except ContentError as error:
         return error
+    except RecursionError:  # what the parser could just read may be too deep to be written
+        return ContentError("too_deep", f"nested deeper than {limits.depth}; flatten it")
 
 
 def _map(event: Any, sent_at: datetime | None, reception: Reception, limits: Limits) -> Record:
     if isinstance(event, ContentError):
         raise event
     if not isinstance(event, dict):
-        raise ContentError("not_events", f"an event is a JSON object, not {event!r:.64}")
+        raise ContentError("not_events", f"an event is a JSON object, not {type(event).__name__}")
     event_type = event.get("event_type")
     if not isinstance(event_type, str):
         raise ContentError("missing_field", "event_type is required, a string", "event_type")
@@ -191,8 +206,6 @@ def _event(typed: NativeEvent, stored: dict[str, Any], sent_at: datetime | None,
     occurred_at, clock_flag = clock.occurred_at(device_time, sent_at, reception.received_at)
     user_id, user_flag = _visitor(typed.user_id, "user_id")
     anonymous_id, anonymous_flag = _visitor(typed.anonymous_id, "anonymous_id")
-    unknown = stored.keys() - KNOWN_FIELDS
-    context = stored.get("context") or {}
     return Event(
         event_id=typed.event_id,
         event_type=typed.event_type,
@@ -210,8 +223,17 @@ def _event(typed: NativeEvent, stored: dict[str, Any], sent_at: datetime | None,
         app=stored.get("app"),
         device=stored.get("device"),
         properties=stored["properties"],
-        context=context | {"unknown_fields": {name: stored[name] for name in sorted(unknown)}} if unknown else context,
+        context=_context(stored),
     )
+
+
+def _context(stored: dict[str, Any]) -> dict[str, Any]:
+    """The context, with the event's own unknown fields in it."""
+    context: dict[str, Any] = stored.get("context") or {}
+    unknown = {name: stored[name] for name in sorted(stored.keys() - KNOWN_FIELDS)}
+    if unknown and "unknown_fields" in context:  # the app's own of that name: `context` is a name that unknown lacks
+        unknown["context"] = {"unknown_fields": context["unknown_fields"]}
+    return context | {"unknown_fields": unknown} if unknown else context
 
 
 def _device_times(typed: NativeEvent, sent_at: datetime | None) -> tuple[datetime | None, datetime | None]:

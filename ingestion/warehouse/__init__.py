@@ -14,7 +14,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from ingestion.counting import Count, PartitionCount
+from ingestion.counting import CommitCount, Count, PartitionCount
 from ingestion.errors import ConfigurationError
 from ingestion.lake import Commit, LakeFile, Range
 from ingestion.tables import Table
@@ -83,6 +83,9 @@ class Warehouse(Protocol):
 
     def holdings(self, tables: Sequence[Table]) -> Holdings:
         """Ledger, ranges and counted rows of `tables`, all of one moment."""
+
+    def count_commits(self, table: Table, ranges: Sequence[LoadedRange]) -> Sequence[CommitCount]:
+        """What a raw table holds of each commit, recomputed from its rows; the ranges say whose a row is."""
 
     def copies(self, table: Table, event_ids: Sequence[str]) -> Mapping[str, int]:
         """How many rows of a raw table carry each of `event_ids`; ids without a row are left out."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ingestion.counting import Count, count_rows
-from ingestion.errors import WarehouseBusy
+from ingestion.counting import CommitCount, Count, count_by_commit, count_rows
+from ingestion.errors import ConfigurationError, PermanentError, WarehouseBusy
 from ingestion.lake import Commit, LakeFile, Range
 from ingestion.tables import PARTITION_COLUMN, Table
 from ingestion.warehouse import Holdings, LedgerEntry, LoadedRange
@@ -58,6 +58,9 @@ class DuckDBWarehouse:
                 db.execute("commit")
             except duckdb.TransactionException as error:
                 raise WarehouseBusy(f"another load is under way in {self.path}: {error}; run it again") from error
+            except (duckdb.IOException, duckdb.InvalidInputException) as error:
+                problem = str(error).splitlines()[0]
+                raise PermanentError(f"{table.name}: a file cannot be read: {problem}; nothing was changed") from error
 
     def holdings(self, tables: Sequence[Table]) -> Holdings:
         """Ledger, ranges and counted rows of `tables`, read in one transaction."""
@@ -76,6 +79,13 @@ class DuckDBWarehouse:
             db.execute("rollback")
         return Holdings(ledger, ranges, counts)
 
+    def count_commits(self, table: Table, ranges: Sequence[LoadedRange]) -> Sequence[CommitCount]:
+        """What a raw table holds of each commit."""
+        with self._connection() as db:
+            if (table.name,) not in db.execute(RAW_TABLES).fetchall():
+                return []
+            return count_by_commit(db, f"raw.{table.name}", [], [(loaded.version, loaded.range) for loaded in ranges])
+
     def copies(self, table: Table, event_ids: Sequence[str]) -> Mapping[str, int]:
         """How many rows of a raw table carry each of `event_ids`."""
         with self._connection() as db:
@@ -91,7 +101,10 @@ class DuckDBWarehouse:
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"the warehouse {self.path} cannot be made: {error}") from error
         db = connect(self.path, self._wait)
         try:
             yield db
@@ -183,6 +196,7 @@ class DuckDBLoad:
             self._db.executemany(f"insert into headrace.{table} values ({', '.join('?' * len(rows[0]))})", rows)
 
 
+HELD = "Could not set lock"
 PARQUET = "read_parquet(?, union_by_name = true, hive_partitioning = false)"
 PARQUET_WITH_NAMES = "read_parquet(?, union_by_name = true, hive_partitioning = false, filename = true)"
 
@@ -194,12 +208,18 @@ def connect(path: Path | str, wait: float) -> duckdb.DuckDBPyConnection:
         try:
             db = duckdb.connect(str(path))
             break
-        except duckdb.IOException as error:
-            if "lock" not in str(error) or time.monotonic() > deadline:
+        except duckdb.Error as error:
+            if HELD not in str(error):
+                raise ConfigurationError(f"the warehouse {path} cannot be opened: {error}") from error
+            if time.monotonic() > deadline:
                 raise WarehouseBusy(f"{path} is held by another process: {error}") from error
             time.sleep(0.05)
-    db.execute("set timezone = 'UTC'")
-    db.execute(SCHEMA)
+    try:
+        db.execute("set timezone = 'UTC'")
+        db.execute(SCHEMA)
+    except duckdb.Error as error:
+        db.close()
+        raise WarehouseBusy(f"the tables of {path} could not be made: {error}; run it again") from error
     return db
 
 
@@ -218,25 +238,28 @@ def sql_type(kind: pa.DataType) -> str:
 
 def _fit_columns(db: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) -> None:
     """Create the raw table, or add to it what `schema` has and it lacks."""
-    wanted = {field.name: sql_type(field.type) for field in schema}
-    definition = ", ".join(f'"{column}" {kind}' for column, kind in wanted.items())
+    definition = ", ".join(f'"{field.name}" {sql_type(field.type)}' for field in schema)
     db.execute(f"create table if not exists raw.{name} ({definition})")
-    present = dict(
-        db.execute(
-            "select column_name, data_type from information_schema.columns"
-            " where table_schema = 'raw' and table_name = ?",
-            [name],
-        ).fetchall()
-    )
-    for column, kind in wanted.items():
-        if column not in present:
-            db.execute(f'alter table raw.{name} add column "{column}" {kind}')
-        elif kind.startswith("struct") and _normal(present[column]) != _normal(kind):
-            db.execute(f'alter table raw.{name} alter column "{column}" type {kind}')
+    present = db.sql(f"from raw.{name} limit 0").to_arrow_table().schema
+    for field in schema:
+        if field.name not in present.names:
+            db.execute(f'alter table raw.{name} add column "{field.name}" {sql_type(field.type)}')
+            continue
+        kind = present.field(field.name).type
+        if (wider := _widened(kind, field.type)) != kind:
+            db.execute(f'alter table raw.{name} alter column "{field.name}" type {sql_type(wider)}')
 
 
-def _normal(kind: str) -> str:
-    return kind.lower().replace('"', "").replace(" ", "")
+def _widened(present: pa.DataType, wanted: pa.DataType) -> pa.DataType:
+    """`present` with the inner fields that `wanted` adds; those that it lacks stay, or their values would be lost."""
+    if pa.types.is_list(present) and pa.types.is_list(wanted):
+        return pa.list_(_widened(present.value_type, wanted.value_type))
+    if pa.types.is_struct(present) and pa.types.is_struct(wanted):
+        fields = {field.name: field.type for field in present}
+        for field in wanted:
+            fields[field.name] = _widened(fields.get(field.name, field.type), field.type)
+        return pa.struct(list(fields.items()))
+    return present
 
 
 def _uris(files: Sequence[LakeFile]) -> list[str]:
