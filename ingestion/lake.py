@@ -134,14 +134,20 @@ class LakeTable:
                 ) from None
 
     def sync(self, after: int) -> None:
-        """Make the commits after version `after` durable: their files, their log entries and the folders."""
+        """Make the commits after version `after` durable: their files, their log entries and the folders.
+
+        Entries that Delta has cleaned away meanwhile are long on the disk.
+        """
         folders = {self._log}
-        for commit in self.commits(after):
-            for path in (*(Path(file.uri) for file in commit.files), self._entry(commit.version)):
+        for version in range(max(-1, after) + 1, self.snapshot().version + 1):
+            if not self._entry(version).exists():
+                continue
+            commit = self._commit(version)
+            for path in (*(Path(file.uri) for file in commit.files), self._entry(version)):
                 try:
                     _fsync(path)
                 except FileNotFoundError:
-                    raise PermanentError(f"{path} of version {commit.version} is missing; restore the file") from None
+                    raise PermanentError(f"{path} of version {version} is missing; restore the file") from None
                 folders.add(path.parent)
         for folder in (*folders, self.path):
             _fsync(folder)
@@ -166,6 +172,8 @@ class LakeTable:
 
     def _commit(self, version: int) -> Commit:
         actions = [json.loads(line) for line in self._entry(version).read_text().splitlines()]
+        if not actions:
+            raise PermanentError(f"version {version} of {self.path} is empty: a lander that starts repairs it")
         info: Mapping[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
         if info.get("operation") != "WRITE":
             return Commit(version, (), ())

@@ -17,6 +17,8 @@ from ingestion.steps import Steps
 from ingestion.tables import Table
 
 GROUP = "lander"
+UNSYNCED_AT_MOST = 10
+"""Commits of other landers, before our first, that may not be on the disk yet when ours is."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Buffer:
 class Landed:
     """What one round did."""
 
+    read: int = 0
+    """Offsets that it went forward in the log."""
+    is_behind: bool = False
+    """A partition gave as much as it was asked for: there is more."""
     rows: int = 0
     commits: int = 0
     unfit: int = 0
@@ -72,6 +78,7 @@ class Lander:
         self._tables = [(table, lake.table(table)) for table in tables]
         self._buffers: dict[str, Buffer] = {}
         self._reached: dict[str, dict[int, int]] = {}
+        self._synced: dict[str, int] = {}
 
     def round(self, flush: bool = False) -> Steps[Landed]:
         """Read what is new, commit what is due; with `flush`, commit whatever was read.
@@ -81,29 +88,28 @@ class Lander:
         landed = Landed()
         for table, lake_table in self._tables:
             try:
-                buffer = self._buffers.get(table.name) or Buffer(self._broker.topic(table.topic), self._clock())
-                self._read(lake_table, buffer, landed)
-            except UnknownTopic as error:
+                yield from self._round(table, lake_table, flush, landed)
+            except (UnknownTopic, OffsetOutOfRange) as error:
                 landed.problems.append(str(error))
-                continue
-            yield "lander.read"
-            if not buffer.ranges:
-                continue
-            self._buffers[table.name] = buffer
-            if flush or buffer.is_due(self._clock(), self._rotation):
-                del self._buffers[table.name]
-                yield from self._land(lake_table, buffer, landed)
         return landed
+
+    def _round(self, table: Table, lake_table: LakeTable, flush: bool, landed: Landed) -> Steps[None]:
+        buffer = self._buffers.pop(table.name, None) or Buffer(self._broker.topic(table.topic), self._clock())
+        self._read(lake_table, buffer, landed)
+        yield "lander.read"
+        if buffer.ranges and (flush or buffer.is_due(self._clock(), self._rotation)):
+            yield from self._land(lake_table, buffer, landed)
+        elif buffer.ranges:
+            self._buffers[table.name] = buffer
 
     def _read(self, lake_table: LakeTable, buffer: Buffer, landed: Landed) -> None:
         """Fill the buffer from the end of its ranges, or from where the lake stood when it was asked last."""
         ends = {covered.partition: covered.end for covered in buffer.ranges}
+        share = len(buffer.topic.partitions)  # a partition with a backlog must not starve its neighbours
+        room = max(1, self._rotation.rows // share), max(1, self._rotation.bytes // share)
         for partition in buffer.topic.partitions:
             position = ends[partition] if partition in ends else self._position(lake_table, buffer.topic, partition)
-            share = len(buffer.topic.partitions)  # a partition with a backlog must not starve its neighbours
-            rows, size = self._rotation.rows - buffer.rows, self._rotation.bytes - buffer.bytes
-            if rows > 0 and size > 0:
-                room = max(1, rows // share), max(1, size // share)
+            if buffer.rows < self._rotation.rows and buffer.bytes < self._rotation.bytes:
                 self._read_partition(buffer, partition, position, room, landed)
 
     def _position(self, lake_table: LakeTable, topic: Topic, partition: int) -> int:
@@ -127,10 +133,11 @@ class Lander:
                 )
                 return
             unread = error.start - position
-            landed.problems.append(f"{topic.name}/{partition}: retention took offsets {position} to {error.start}")
             chunk = self._broker.read(topic.name, partition, error.start, *room)
         if chunk.next_offset > position:
             rows = len(chunk.offsets)
+            landed.read += rows + unread
+            landed.is_behind |= rows == room[0] or 2 * sum(map(len, chunk.values)) > room[1]
             buffer.add(
                 Block(topic.id, topic.name, partition, chunk.offsets, chunk.timestamps, chunk.values),
                 Range(topic.id, partition, position, chunk.next_offset, rows, unread),
@@ -152,7 +159,8 @@ class Lander:
         except LakeConflict:
             return  # another lander was first: the next round reads on from its position
         yield "lander.committed"
-        lake_table.sync(snapshot.version)
+        lake_table.sync(self._synced.get(lake_table.table.name, snapshot.version - UNSYNCED_AT_MOST))
+        self._synced[lake_table.table.name] = snapshot.version
         yield "lander.synced"
         positions = {covered.partition: covered.end for covered in buffer.ranges}
         self._broker.commit(GROUP, buffer.topic, positions)
@@ -161,7 +169,9 @@ class Lander:
         landed.rows += rows.num_rows
         landed.commits += 1
         landed.unfit += rows.num_rows - rows.column("landing_error").null_count
-        landed.unread += sum(covered.unread for covered in buffer.ranges)
+        if unread := sum(covered.unread for covered in buffer.ranges):
+            landed.unread += unread
+            landed.problems.append(f"{buffer.topic.name}: retention took {unread} records before they were read")
         yield "lander.noted"
 
 

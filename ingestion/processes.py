@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ingestion.broker import Broker
-from ingestion.errors import HeadraceError, TransientError
+from ingestion.errors import HeadraceError, PermanentError, TransientError
 from ingestion.lander import Landed, Lander
 from ingestion.loader import Loaded
 from ingestion.steps import Reach, run
@@ -46,7 +46,9 @@ def land(lander: Lander, broker: Broker, retention_hours: float, reach: Reach, o
     while not (stop.is_set() or once):
         pause = LOOK_AGAIN_SECONDS
         try:
-            known = _tell(run(lander.round(), reach), known)
+            landed = run(lander.round(), reach)
+            known = _tell(landed, known)
+            pause = 0.0 if landed.is_behind else LOOK_AGAIN_SECONDS
             if time.monotonic() - expired_at > EXPIRE_EVERY_SECONDS:
                 expired_at = time.monotonic()
                 broker.expire(int((time.time() - retention_hours * 3600) * 1_000_000))
@@ -54,8 +56,13 @@ def land(lander: Lander, broker: Broker, retention_hours: float, reach: Reach, o
             log.warning("%s; trying again", error)
             pause = BACK_OFF_SECONDS
         stop.wait(pause)
-    while (landed := run(lander.round(flush=True), reach)).rows:
+    landed = run(lander.round(flush=True), reach)
+    known = _tell(landed, known)
+    while once and landed.read:
+        landed = run(lander.round(flush=True), reach)
         known = _tell(landed, known)
+    if once and landed.problems:
+        raise PermanentError("; ".join(landed.problems))
 
 
 def load(load_table: Callable[[Table], Loaded], tables: Sequence[Table], every: float | None) -> None:

@@ -67,7 +67,7 @@ def _written_back(cls: type[Struct], lenient: bool = False) -> Plan:
     for field in fields(cls):
         inner = plain_type(get_args(field.type)[0])[0] if get_origin(field.type) is list else field.type
         if isinstance(inner, type) and issubclass(inner, Struct):
-            if (nested := _written_back(inner, lenient)) or lenient:
+            if nested := _written_back(inner, lenient):
                 plan.append((field.name, nested))
         elif inner is Decimal or lenient:
             plan.append((field.name, None))

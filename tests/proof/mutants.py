@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("ingestion", "tests", "pyproject.toml", "README.md", "Makefile")
-INTERLEAVINGS = "tests/proof/test_interleavings.py"
-SMALL_SCOPE = "tests/proof/test_small_scope.py"
+PROOF = "tests/proof/test_small_scope.py tests/proof/test_interleavings.py"
 
 
 class Mutant(NamedTuple):
@@ -35,49 +34,49 @@ MUTANTS = (
         "        rows = encode(lake_table.table, buffer.blocks)\n"
         "        ends = {covered.partition: covered.end for covered in buffer.ranges}\n"
         "        self._broker.commit(GROUP, buffer.topic, ends)\n",
-        SMALL_SCOPE,
+        PROOF,
     ),
     Mutant(
         "reading goes on at the group's position",
         "ingestion/lander.py",
-        "snapshot.position(buffer.topic.id, partition)\n",
-        "self._broker.positions(GROUP, buffer.topic).get(partition, 0)\n",
-        INTERLEAVINGS,
+        "{each: snapshot.position(topic.id, each) for each in topic.partitions}\n",
+        "{each: self._broker.positions(GROUP, topic).get(each, 0) for each in topic.partitions}\n",
+        PROOF,
     ),
     Mutant(
         "a partition without a position begins at the log's start",
         "ingestion/lander.py",
         "            unread = error.start - position\n",
         "            unread, position = 0, error.start\n",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "what retention took is not named",
         "ingestion/lander.py",
         "            unread = error.start - position\n",
         "            unread = 0\n",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "the topic's identity is not asked again",
         "ingestion/lander.py",
         "        if self._broker.topic(buffer.topic.name).id != buffer.topic.id:\n",
         "        if False:\n",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "a buffer that another lander has overtaken is kept",
         "ingestion/lander.py",
         "== covered.start:",
         "is not None:",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "the commit is made from a fresher snapshot than was checked",
         "ingestion/lander.py",
         "            snapshot.append(rows, buffer.ranges)\n",
         "            lake_table.snapshot().append(rows, buffer.ranges)\n",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "a record that does not fit is dropped",
@@ -85,13 +84,13 @@ MUTANTS = (
         "        rows = encode(lake_table.table, buffer.blocks)\n",
         "        rows = encode(lake_table.table, buffer.blocks)\n"
         "        rows = rows.filter(rows.column('landing_error').is_null())\n",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "a block of values is not checked for documents that span them",
         "ingestion/encoding.py",
-        '    if not (text.startswith(b"{")',
-        '    if False and not (text.startswith(b"{")',
+        '    if not (\n        text.startswith(b"{")',
+        '    if False and not (\n        text.startswith(b"{")',
         "tests/ingestion/test_encoding.py",
     ),
     Mutant(
@@ -103,35 +102,35 @@ MUTANTS = (
         "    lake_table = lake.table(table)\n    with warehouse.load(table) as transaction:\n"
         "        after = transaction.loaded_version()\n    commits = list(lake_table.commits(after))\n"
         '    yield "loader.locked"\n    with warehouse.load(table) as transaction:\n',
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "the loader does not read the ledger",
         "ingestion/loader.py",
         "        after = transaction.loaded_version()\n",
         "        after = -1\n",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "the ledger is not written",
         "ingestion/loader.py",
         "        transaction.record(commits, transaction.count(files) if files else {})\n",
         "",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "the rows are committed before the ledger",
         "ingestion/warehouse/duckdb.py",
         "        return int(str(inserted))\n",
         "        self._db.execute('commit')\n        self._db.execute('begin')\n        return int(str(inserted))\n",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "the loader loads an event id once",
         "ingestion/warehouse/duckdb.py",
         "by name select *, strftime",
         "by name select distinct on (event_id) *, strftime",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "a reload takes what is not loaded yet",
@@ -139,21 +138,21 @@ MUTANTS = (
         "        files = lake_table.snapshot(version).files(hour) if expected.rows else []\n",
         "        files = lake_table.snapshot().files(hour) if expected.rows else []\n"
         "        expected = sum(transaction.count(files).values(), Count()) if files else expected\n",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "a reload does not delete",
         "ingestion/loader.py",
         "        transaction.delete_hour(hour)\n",
         "",
-        INTERLEAVINGS,
+        PROOF,
     ),
     Mutant(
         "the log forgets what has not landed",
         "ingestion/broker/embedded.py",
         "select topic, partition, min(next_offset)",
         "select topic, partition, 9999 + min(next_offset)",
-        SMALL_SCOPE,
+        PROOF,
     ),
     Mutant(
         "a failed publish keeps what it had written",
