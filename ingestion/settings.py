@@ -2,8 +2,9 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingestion.contracts.native import Limits
@@ -49,6 +50,15 @@ class Settings(BaseSettings):
     rotate_seconds: float = Field(60.0, ge=0, description="seconds after which the lander commits a table")
     crash_at: str = Field("", description="point at which to kill the process, for tests: lander.committed:2")
 
+    @model_validator(mode="after")
+    def _a_body_fits_in_flight(self) -> Self:
+        if not self.max_decoded_bytes <= self.max_inflight_source_bytes <= self.max_inflight_bytes:
+            raise ValueError(
+                "max_decoded_bytes, max_inflight_source_bytes and max_inflight_bytes must not fall:"
+                " a body that never fits would be answered 429 for ever"
+            )
+        return self
+
     @cached_property
     def broker_url(self) -> str:
         """URL of the log."""
@@ -86,5 +96,7 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise ConfigurationError(f"the settings do not fit together: {first['msg']}") from None
         name = f"HEADRACE_{'_'.join(map(str, first['loc']))}".upper()
         raise ConfigurationError(f"{name} is {first['input']!r}: {first['msg']}") from None

@@ -162,11 +162,12 @@ def test_nobody_has_to_hear_of_an_error(log: Log, caplog: pytest.LogCaptureFixtu
     """A client that has gone leaves a future behind that nobody asks: asyncio does not complain of it."""
 
     async def work(commit: GroupCommit) -> None:
-        log.error = UNAVAILABLE
+        log.error = BrokerUnavailable("heard of by nobody")
         commit.publish(records("a"))
         await entered(log)
 
     within(log, work)
+    log.error = None
     gc.collect()
     assert [record.name for record in caplog.records] == ["ingestion.group_commit"]
 

@@ -81,3 +81,9 @@ def test_settings_cannot_be_changed_and_each_says_what_it_is() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         read_settings().port = 1  # type: ignore[misc]
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_limits_under_which_a_body_could_never_pass_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_MAX_INFLIGHT_SOURCE_BYTES", "1000")
+    with pytest.raises(ConfigurationError, match="must not fall"):
+        read_settings()
