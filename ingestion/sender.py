@@ -16,16 +16,16 @@ from decimal import Decimal
 from itertools import count, islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import httpx
 import msgspec
 from msgspec import Struct
 
 from ingestion.errors import ConfigurationError
+from ingestion.replies import EventVerdict, Reply, Verdict
 
 T = TypeVar("T")
-Verdict = Literal["accepted", "rejected", "refused", "unknown"]
 RawEvent = dict[str, Any] | bytes
 """An event as a dict, or as the bytes of its JSON."""
 
@@ -156,18 +156,18 @@ class Sender:
             self._sleep(pause)
         return None
 
-    def _post(self, parcels: "list[_Parcel]") -> "_Reply":
+    def _post(self, parcels: "list[_Parcel]") -> Reply:
         body = b"[" + b",".join(parcel.body for parcel in parcels) + b"]"
         content = gzip.compress(body, mtime=0) if self._compress else body
         try:
             response = self._client.post(self._url, content=content, headers=self._headers)
         except httpx.RequestError:
-            return _Reply()
+            return Reply()
         wait_for = response.headers.get("Retry-After", "")
         retry_after = int(wait_for) if wait_for.isascii() and wait_for.isdigit() else 0
-        return _Reply(response.status_code, response.content, retry_after)
+        return Reply(response.status_code, response.content, retry_after)
 
-    def _settle(self, parcels: "list[_Parcel]", verdicts: "list[_Verdict]") -> None:
+    def _settle(self, parcels: "list[_Parcel]", verdicts: list[EventVerdict]) -> None:
         attempts = [parcel.learn(verdict) for parcel, verdict in zip(parcels, verdicts, strict=True)]
         if self._record is not None:
             lines = b"".join(msgspec.json.encode(attempt) + b"\n" for attempt in attempts)
@@ -229,66 +229,6 @@ def _collect(
     return under_way
 
 
-class _Verdict(Struct, frozen=True):
-    """What one attempt says about one event, and whether another attempt may say more."""
-
-    verdict: Verdict
-    code: str | None = None
-    again: bool = False
-
-
-class _Result(Struct, frozen=True):
-    status: Literal["accepted", "rejected"]
-    code: str | None = None
-    retry: bool = False
-
-    def verdict(self) -> _Verdict:
-        if self.status == "rejected" and self.retry:
-            # The collector could not store it this time, which is no word on its content.
-            return _Verdict("unknown", self.code, again=True)
-        return _Verdict(self.status, self.code)
-
-
-class _Results(Struct, frozen=True):
-    results: list[_Result]
-
-
-class _Refusal(Struct, frozen=True):
-    code: str | None = None
-
-
-class _Reply(Struct, frozen=True):
-    """An answer to a request; status 0 is none at all."""
-
-    status: int = 0
-    body: bytes = b""
-    retry_after: int = 0
-
-    def verdicts(self, events: int) -> list[_Verdict]:
-        if self.status == 200:
-            return self._results(events)
-        if 300 <= self.status < 500:
-            return [_Verdict("refused", self._code(), again=self.status == 429)] * events
-        # A 503 may be the log's acknowledgement that came too late: it proves nothing, like any 5xx.
-        return [_Verdict("unknown", self._code() if self.status else None, again=True)] * events
-
-    def _results(self, events: int) -> list[_Verdict]:
-        try:
-            results = msgspec.json.decode(self.body, type=_Results).results
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            results = []
-        if len(results) != events:
-            return [_Verdict("unknown", "unreadable_answer", again=True)] * events
-        return [result.verdict() for result in results]
-
-    def _code(self) -> str:
-        try:
-            code = msgspec.json.decode(self.body, type=_Refusal).code
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            code = None
-        return code or f"http_{self.status}"
-
-
 @dataclass
 class _Parcel:
     """An event on its way."""
@@ -297,7 +237,7 @@ class _Parcel:
     event_id: str | None
     event_type: str | None
     tries: int = 0
-    last: _Verdict = field(default_factory=lambda: _Verdict("unknown"))
+    last: EventVerdict = field(default_factory=lambda: EventVerdict("unknown"))
     may_be_stored: bool = False
 
     @classmethod
@@ -308,7 +248,7 @@ class _Parcel:
             body, content = _WRITE.encode(event), event
         return cls(body, _text(content.get("event_id")), _text(content.get("event_type")))
 
-    def learn(self, verdict: _Verdict) -> Attempt:
+    def learn(self, verdict: EventVerdict) -> Attempt:
         self.tries += 1
         self.last = verdict
         self.may_be_stored |= verdict.verdict == "unknown"
