@@ -29,7 +29,7 @@ def print_balance(console: Console, balance: Balance, by_hour: bool = False) -> 
         console.print(f"[yellow]{balance.unread:,} records were lost to the log's retention before they were read[/]")
     if balance.not_landed or balance.not_loaded:
         console.print(f"{balance.not_landed:,} records are not landed yet, {balance.not_loaded:,} rows not loaded")
-    console.print(f"The balance is [bold {COLOURS[balance.status]}]{STATUS[balance.status]}[/].")
+    console.print(f"Result: [bold {COLOURS[balance.status]}]{STATUS[balance.status]}[/]")
 
 
 def print_sent(console: Console, sent: SentBalance) -> None:

@@ -143,7 +143,7 @@ def _print(console: Console, warehouse: Warehouse, balance: Balance, home: Path)
         console.print("Most viewed products:")
         for product_id, name, views in warehouse.query(TOP_PRODUCTS):
             console.print(f"  {views:>5} views  {name} ({product_id})")
-        console.print(f"Look at it: HEADRACE_HOME={home} headrace audit --by-hour")
+        console.print(f"Look at it: HEADRACE_HOME={home} .venv/bin/headrace audit --by-hour")
 
 
 @contextmanager

@@ -457,13 +457,13 @@ def printed(balance: Balance, by_hour: bool = False) -> str:
 
 
 def test_the_report_for_people_has_a_line_per_table_and_names_findings(loaded: Platform) -> None:
-    assert "The balance is balanced." in printed(loaded.audit())
+    assert "Result: balanced" in printed(loaded.audit())
     assert " 15 " in printed(loaded.audit()) and HOUR not in printed(loaded.audit())
     assert NEXT_HOUR in printed(loaded.audit(), by_hour=True)
     change(loaded, f"delete from raw.product_viewed where rowid in ({OF_COMMIT_2})")
     text = printed(loaded.audit())
     assert "ledger → raw: product_viewed, hour 2026-05-01-12, lake version 2: the ledger has 5 records" in text
-    assert "The balance is broken." in text
+    assert "Result: broken" in text
 
 
 def test_the_report_prints_brackets_as_they_are_and_version_0() -> None:

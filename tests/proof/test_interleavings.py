@@ -37,7 +37,7 @@ from tests.proof import checker
 from tests.proof.checker import Answers, Place
 
 LONG = bool(os.environ.get("HEADRACE_LONG"))
-RUNS, STEPS = (300, 60) if LONG else (25, 50)
+RUNS, STEPS = (300, 60) if LONG else (30, 50)
 PHASES = [Phase.generate] if os.environ.get("HEADRACE_NO_SHRINK") else [Phase.reuse, Phase.generate, Phase.shrink]
 
 TYPES = ("product_viewed", "order_completed")
