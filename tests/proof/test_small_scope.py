@@ -124,3 +124,12 @@ def test_a_reload_stops_at_any_point(pipeline: Pipeline, point: int, happening: 
     happening(pipeline)
     if ending == "goes on":
         list(steps)
+
+
+@pytest.mark.parametrize("happening", AT_THE_LANDER, ids=lambda happening: happening.__name__)
+def test_a_buffer_waits_while_something_happens(pipeline: Pipeline, happening: Happening) -> None:
+    lander = Lander(pipeline.broker, pipeline.lake, pipeline.tables(False), Rotation(), lambda: 0.0)
+    run(lander.round(), print)
+    happening(pipeline)
+    pipeline.events_are_sent(count=4, event_type=VIEWS, visitor=2)
+    run(lander.round(flush=True), print)
