@@ -18,6 +18,7 @@ from typing import Any
 import hypothesis.strategies as st
 import msgspec
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -39,6 +40,8 @@ from tests.proof.checker import Answers, Place
 LONG = bool(os.environ.get("HEADRACE_LONG"))
 RUNS, STEPS = (300, 60) if LONG else (30, 50)
 PHASES = [Phase.generate] if os.environ.get("HEADRACE_NO_SHRINK") else [Phase.reuse, Phase.generate, Phase.shrink]
+
+pytestmark = pytest.mark.timeout(3_600 if LONG else 300)
 
 TYPES = ("product_viewed", "order_completed")
 JUNK = (b"", b"junk", b"\xff\xfe", b"{}", b'{"a":1}{"b":2}', b'{"event_id":', b'"}', b"x" * 70_000)
