@@ -1,0 +1,1 @@
+"""What Dagster materialises, and what ties the dbt project to the event contract."""

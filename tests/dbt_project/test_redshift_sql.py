@@ -1,0 +1,52 @@
+"""Every model compiles for Redshift without one, whole and for some dates, into SQL without what Redshift lacks."""
+
+import re
+from pathlib import Path
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from tests.dbt_project.analytics import PROJECT, dbt, problems
+
+ABSENT = (exp.Qualify, exp.Filter, exp.Lateral, exp.List, exp.Struct, exp.NullSafeEQ, exp.NullSafeNEQ, exp.AnyValue)
+SOME_DATES = '{"dates": ["2026-03-01", "2026-03-09"], "compile_as_incremental": true}'
+DUCKDB_ONLY = re.compile(r"epoch_us|make_timestamp|generate_subscripts|unnest|strftime|\bfilter\s*\(", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module", params=["{}", SOME_DATES], ids=["whole", "some dates"])
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("redshift")
+    offline = ("--target", "redshift", "--no-introspect", "--no-populate-cache", "--no-partial-parse")
+    result = dbt(folder / "warehouse.duckdb", "compile", *offline, "--vars", request.param)
+    assert result.success, problems(result)
+    models = (folder / "dbt" / "compiled" / "headrace" / "models").rglob("*.sql")
+    return {path.stem: path.read_text() for path in models if path.parent.suffix != ".yml"}
+
+
+def test_every_model_is_there(compiled: dict[str, str]) -> None:
+    assert compiled.keys() == {path.stem for path in (PROJECT / "models").rglob("*.sql")}
+
+
+def test_the_sql_has_nothing_that_redshift_lacks(compiled: dict[str, str]) -> None:
+    for name, sql in compiled.items():
+        assert not DUCKDB_ONLY.search(sql), name
+        (tree,) = sqlglot.parse(sql, dialect="redshift")
+        assert tree is not None
+        assert [str(node) for node in tree.find_all(*ABSENT)] == [], name
+        for window in tree.find_all(exp.Window):
+            assert is_framed(window), f"{name}: {window}"
+
+
+def is_framed(window: exp.Window) -> bool:
+    """An aggregate with an order needs a frame there; one that runs onwards from each row would be quadratic."""
+    if not isinstance(window.this, exp.AggFunc) or isinstance(window.this, exp.Lag | exp.Lead):
+        return True
+    spec = window.args.get("spec")
+    return window.args.get("order") is None or (spec is not None and spec.args.get("end") == "CURRENT ROW")
+
+
+def test_deprecated_yaml_is_an_error(tmp_path: Path) -> None:
+    strict = ("--target", "redshift", "--no-partial-parse", "--warn-error-options", '{"error": ["Deprecations"]}')
+    result = dbt(tmp_path / "warehouse.duckdb", "parse", *strict)
+    assert result.success, problems(result)
