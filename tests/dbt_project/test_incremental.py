@@ -142,3 +142,41 @@ def test_dates_built_twice_change_nothing_and_a_build_of_no_dates_builds_nothing
     shop.analytics.build(dates)
     shop.analytics.build([])
     assert shop.analytics.contents() == before
+
+
+def added(number: int, at: datetime) -> dict[str, Any]:
+    return event(number, "product_added", at, user_id="u1") | {"properties": {"product_id": "p0"}}
+
+
+EARLY = FIRST - timedelta(days=5)
+LATE_ARRIVALS = {
+    "an order decides a line added days before": (
+        [added(1, FIRST)],
+        event(3, "order_completed", FIRST + timedelta(days=5), user_id="u1"),
+        "select outcome from analytics.fct_cart_lines",
+        "recovered",
+    ),
+    "a session is the first touch of an order days after it": (
+        [event(3, "order_completed", FIRST, user_id="u1")],
+        event(4, "product_viewed", EARLY, user_id="u1"),
+        "select first_touch_at from analytics.fct_orders",
+        EARLY.replace(tzinfo=None),
+    ),
+    "an event before midnight joins what follows it to its session": (
+        [event(5, "product_viewed", FIRST + timedelta(minutes=121), user_id="u1")],
+        event(6, "product_viewed", FIRST + timedelta(minutes=110), user_id="u1"),
+        "select max(event_in_session) from analytics.fct_events",
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LATE_ARRIVALS)
+def test_what_arrives_late_reaches_the_dates_that_hang_on_it(case: str, shop: Shop) -> None:
+    before, late, question, answer = LATE_ARRIVALS[case]
+    shop.receive(before)
+    shop.build_stale()
+    assert shop.analytics.warehouse.query(question) != [(answer,)]
+    shop.receive([late])
+    shop.build_stale()
+    assert shop.analytics.warehouse.query(question) == [(answer,)]
