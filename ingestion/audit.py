@@ -9,6 +9,7 @@ position. Counts come with an order-independent checksum, so a lost record and a
 Hops are compared by landing hour, which is cheap. Only what disagrees is counted again by commit, to name the version.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from ingestion.tables import Table
 from ingestion.warehouse import Holdings, LoadedRange, Warehouse
 
 BALANCED, BROKEN, PENDING = 0, 1, 2
+LOOK_AGAIN_SECONDS = 0.5
 
 ByCommit = Mapping[tuple[int | None, str], Count]
 """Counts by lake version and landing hour; version None is for records in no commit's range."""
@@ -84,6 +86,18 @@ def audit(broker: Broker, lake: Lake, warehouse: Warehouse, tables: Sequence[Tab
             hop = "log" if isinstance(error, UnknownTopic) else "lake"
             balance.findings.append(Finding(hop, table.name, None, None, str(error)))
     return balance
+
+
+def audit_when_settled(
+    broker: Broker, lake: Lake, warehouse: Warehouse, tables: Sequence[Table], seconds: float
+) -> Balance:
+    """The balance once nothing is pending any more, or as it is after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        balance = audit(broker, lake, warehouse, tables)
+        if balance.status != PENDING or time.monotonic() > deadline:
+            return balance
+        time.sleep(LOOK_AGAIN_SECONDS)
 
 
 class _TableAudit:

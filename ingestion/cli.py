@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ingestion import audit_report, demo, processes, rejected, sender, simulation
-from ingestion.audit import PENDING, Balance, audit
+from ingestion.audit import Balance, audit_when_settled
 from ingestion.broker import open_broker
 from ingestion.catalogue import print_catalogue
 from ingestion.collector import Collector, Timing
@@ -143,18 +143,10 @@ def audit_command(wait: float, as_json: bool, by_hour: bool, sent: Path | None) 
 
 
 def _audit(settings: Settings, wait: float) -> Balance:
-    broker, lake, warehouse = (
-        open_broker(settings.broker_url, settings.partitions),
-        Lake(settings.lake_url),
-        open_warehouse(settings.warehouse_url),
-    )
+    broker = open_broker(settings.broker_url, settings.partitions)
     broker.ensure_topics([table.topic for table in all_tables()])
-    deadline = time.monotonic() + wait
-    while True:
-        balance = audit(broker, lake, warehouse, all_tables())
-        if balance.status != PENDING or time.monotonic() > deadline:
-            return balance
-        time.sleep(0.5)
+    lake, warehouse = Lake(settings.lake_url), open_warehouse(settings.warehouse_url)
+    return audit_when_settled(broker, lake, warehouse, all_tables(), wait)
 
 
 @cli.group()

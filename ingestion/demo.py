@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ingestion import audit_report, sender, simulation
-from ingestion.audit import BALANCED, PENDING, Balance, audit
+from ingestion.audit import BALANCED, Balance, audit_when_settled
 from ingestion.broker import Broker, open_broker
 from ingestion.keys import KeyFile
 from ingestion.lake import Lake
@@ -53,7 +53,7 @@ def run(console: Console, home: Path, events: int, seed: int) -> int:
         with _progress(console) as progress:
             _send(progress, url, key, record, events, seed)
             _drain(progress, broker, warehouse)
-        balance = _settled(broker, settings, warehouse)
+        balance = audit_when_settled(broker, Lake(settings.lake_url), warehouse, all_tables(), DRAIN_SECONDS)
         sent = check_sent(record, warehouse)
         _print(console, warehouse, balance, home)
         audit_report.print_sent(console, sent)
@@ -126,15 +126,6 @@ def _landed(broker: Broker) -> int:
 
 def _loaded(warehouse: Warehouse) -> int:
     return int(str(warehouse.query("select coalesce(sum(rows), 0) from headrace.load_ledger")[0][0]))
-
-
-def _settled(broker: Broker, settings: Settings, warehouse: Warehouse) -> Balance:
-    lake, deadline = Lake(settings.lake_url), time.monotonic() + DRAIN_SECONDS
-    balance = audit(broker, lake, warehouse, all_tables())
-    while balance.status == PENDING and time.monotonic() < deadline:
-        time.sleep(0.5)
-        balance = audit(broker, lake, warehouse, all_tables())
-    return balance
 
 
 def _print(console: Console, warehouse: Warehouse, balance: Balance, home: Path) -> None:
