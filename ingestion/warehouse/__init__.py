@@ -4,7 +4,8 @@ Raw tables live in schema `raw`, one per record type; what was loaded is in sche
 
     load_ledger   one row per commit of a lake table and landing hour: rows, checksum, and the load that brought it
     load_ranges   the ranges of the log that a commit covers
-    touched       the last load that brought rows of an event date, per table: what has to be built again
+    touched       the last load that brought rows of an event date, per table
+    built         the last load that the models of an event date have seen; a date touched since is stale
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,23 @@ class LoadedRange:
     table: str
     version: int
     range: Range
+
+
+@dataclass(frozen=True)
+class StaleDate:
+    """An event date that a load touched after it was built; `built` is 0 for one never built."""
+
+    event_date: str
+    touched: int
+    built: int
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """The event dates to build again, at the moment `load_seq`: of two answers the one with the higher is later."""
+
+    load_seq: int
+    dates: tuple[StaleDate, ...]
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,12 @@ class Warehouse(Protocol):
 
     def copies(self, table: Table, event_ids: Sequence[str]) -> Mapping[str, int]:
         """How many rows of a raw table carry each of `event_ids`; ids without a row are left out."""
+
+    def staleness(self) -> Staleness:
+        """The event dates that were touched after they were built."""
+
+    def record_built(self, dates: Sequence[str], load_seq: int) -> None:
+        """Note that the models of `dates` have seen every load up to `load_seq`, which was read before they ran."""
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Rows of a query."""

@@ -16,7 +16,7 @@ from ingestion.counting import CommitCount, Count, count_by_commit, count_rows
 from ingestion.errors import ConfigurationError, PermanentError, WarehouseBusy
 from ingestion.lake import Commit, LakeFile, Range
 from ingestion.tables import PARTITION_COLUMN, Table
-from ingestion.warehouse import Holdings, LedgerEntry, LoadedRange
+from ingestion.warehouse import Holdings, LedgerEntry, LoadedRange, StaleDate, Staleness
 
 SCHEMA = """
 create schema if not exists raw;
@@ -33,9 +33,16 @@ create table if not exists headrace.load_ranges (
 create table if not exists headrace.touched (
     table_name varchar not null, event_date date not null, load_seq bigint not null
 );
+create table if not exists headrace.built (event_date date not null, load_seq bigint not null);
 insert into headrace.load_lock select 0 where not exists (from headrace.load_lock);
 """
 
+STALE_DATES = """
+select event_date, max(touched.load_seq), coalesce(max(built.load_seq), 0)
+from headrace.touched left join headrace.built using (event_date)
+where table_name <> 'rejected'  -- no model reads rejections
+group by event_date having max(touched.load_seq) > coalesce(max(built.load_seq), 0) order by event_date
+"""
 RAW_TABLES = "select table_name from information_schema.tables where table_schema = 'raw'"
 
 
@@ -93,6 +100,31 @@ class DuckDBWarehouse:
                 return {}
             sql = f"select event_id, count(*) from raw.{table.name} where event_id in (select unnest(?)) group by 1"
             return dict(db.execute(sql, [list(event_ids)]).fetchall())
+
+    def staleness(self) -> Staleness:
+        """The event dates that were touched after they were built, read in one transaction."""
+        with self._connection() as db:
+            db.execute("begin")
+            (load_seq,) = _one(db, "select loads from headrace.load_lock")
+            dates = tuple(StaleDate(str(date), *seqs) for date, *seqs in db.execute(STALE_DATES).fetchall())
+            db.execute("rollback")
+        return Staleness(int(str(load_seq)), dates)
+
+    def record_built(self, dates: Sequence[str], load_seq: int) -> None:
+        """Note that the models of `dates` have seen every load up to `load_seq`.
+
+        It takes the lock as a load does, so that what is stale has changed only where `loads` has.
+        """
+        with self._connection() as db:
+            db.execute("begin")
+            db.execute("update headrace.load_lock set loads = loads + 1")
+            named = "event_date in (select unnest(?)::date)"
+            sql = f"select event_date::varchar, max(load_seq) from headrace.built where {named} group by 1"
+            known = dict(db.execute(sql, [list(dates)]).fetchall())
+            db.execute(f"delete from headrace.built where {named}", [list(dates)])
+            for date in dates:
+                db.execute("insert into headrace.built values (?, ?)", [date, max(load_seq, known.get(date, 0))])
+            db.execute("commit")
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Rows of a query."""

@@ -33,7 +33,7 @@ class Analytics:
     def __init__(self, warehouse: DuckDBWarehouse) -> None:
         self.warehouse = warehouse
 
-    def build(self, dates: Iterable[date] | None = None, *arguments: str) -> None:
+    def build(self, dates: Iterable[date | str] | None = None, *arguments: str) -> None:
         """Build everything, or what the touched `dates` ask for; fail where dbt does."""
         result = self.try_build(dates, *(arguments or self._selection()))
         assert result.success, problems(result)
@@ -41,7 +41,7 @@ class Analytics:
     def _selection(self) -> tuple[str, ...]:
         return STORED if "fct_events" in self.tables() else EVERYTHING
 
-    def try_build(self, dates: Iterable[date] | None = None, *arguments: str) -> dbtRunnerResult:
+    def try_build(self, dates: Iterable[date | str] | None = None, *arguments: str) -> dbtRunnerResult:
         """The same, with dbt's result."""
         named = {} if dates is None else {"dates": sorted(str(day) for day in dates)}
         return dbt(self.warehouse.path, "build", *arguments, "--vars", json.dumps(named), manifest=parsed())

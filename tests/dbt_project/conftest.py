@@ -1,7 +1,7 @@
 """A warehouse with every raw table, and the models on it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from ingestion.broker import Record
 from ingestion.contracts.native import Limits, Reception, map_body
 from ingestion.tables import all_tables
-from orchestration.stale_dates import stale_dates
+from ingestion.warehouse import Staleness
 from tests.dbt_project.analytics import Analytics
 from tests.platform import Platform
 
@@ -24,7 +24,6 @@ class Shop:
     def __init__(self, path: Path) -> None:
         self.platform = Platform(path, all_tables())
         self.analytics = Analytics(self.platform.warehouse)
-        self.built: dict[date, int] = {}
 
     def receive(self, events: Sequence[dict[str, Any]], at: datetime = RECEIVED) -> None:
         """Events go through the collector's mapping, the log and the lake into the raw tables."""
@@ -42,16 +41,17 @@ class Shop:
         self.platform.land()
         self.platform.load()
 
-    def stale(self) -> dict[date, int]:
+    def staleness(self) -> Staleness:
         """The dates to build, with the loads that touched them."""
-        return stale_dates(self.platform.warehouse.query, self.built)
+        return self.platform.warehouse.staleness()
 
     def build_stale(self) -> int:
         """Build until nothing is stale; returns how many builds it took."""
         builds = 0
-        while stale := self.stale():
-            self.analytics.build(stale)
-            self.built |= stale
+        while (stale := self.staleness()).dates:
+            dates = [date.event_date for date in stale.dates]
+            self.analytics.build(dates)
+            self.platform.warehouse.record_built(dates, stale.load_seq)
             builds += 1
         return builds
 

@@ -115,9 +115,9 @@ def test_a_login_makes_earlier_dates_stale_until_they_are_built(shop: Shop) -> N
     shop.build_stale()
     later = FIRST + timedelta(days=20)
     shop.receive([event(2, "product_viewed", later, anonymous_id="b1", user_id="u1")])
-    assert list(shop.stale()) == [later.date()]
-    shop.analytics.build(shop.stale())
-    assert list(shop.stale()) == [FIRST.date(), later.date()], "a crash of this build would not lose the date"
+    assert stale_dates(shop) == [later.date()]
+    shop.analytics.build(stale_dates(shop))
+    assert stale_dates(shop) == [FIRST.date(), later.date()], "a crash of this build would not lose the date"
     assert shop.build_stale() == 1
     visitors = shop.analytics.warehouse.query("select distinct visitor_id from analytics.fct_sessions")
     assert visitors == [("user:u1",)]
@@ -180,3 +180,7 @@ def test_what_arrives_late_reaches_the_dates_that_hang_on_it(case: str, shop: Sh
     shop.receive([late])
     shop.build_stale()
     assert shop.analytics.warehouse.query(question) == [(answer,)]
+
+
+def stale_dates(shop: Shop) -> list[date]:
+    return [date.fromisoformat(stale.event_date) for stale in shop.staleness().dates]

@@ -1,0 +1,122 @@
+"""dbt inside this process, on a project that was parsed once.
+
+`--vars` makes dbt parse everything anew in each run (4 CPU-seconds); a manifest handed to it is taken as it is.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ingestion.errors import ConfigurationError
+from ingestion.settings import read_settings
+
+PROJECT = Path(__file__).parents[1] / "dbt_project"
+SOURCES = ("*.yml", "models/**/*", "macros/**/*", "seeds/**/*", "tests/**/*")
+RESULTS = {"LogModelResult", "LogSeedResult", "LogTestResult"}
+QUIET = ("--log-level-file", "none", "--no-use-colors")
+
+
+@dataclass
+class Outcome:
+    """What dbt did: its result events, and why it failed."""
+
+    results: list[Mapping[str, Any]] = field(default_factory=list)
+    failure: str | None = None
+
+    def succeeded(self) -> set[str]:
+        """The unique ids of the nodes that dbt built."""
+        infos = [result["data"]["node_info"] for result in self.results]
+        return {info["unique_id"] for info in infos if info["node_status"] == "success"}
+
+
+def prepare_manifest() -> Path:
+    """The folder with the parsed project; parsed anew where a file of it, dbt or the warehouse's name has changed.
+
+    Whoever comes first parses, the others wait: daemon, web server and code server start together.
+    """
+    target = PROJECT / "target" / warehouse_path().stem
+    target.mkdir(parents=True, exist_ok=True)
+    with (target / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stamp, wanted = target / "parsed", _fingerprint()
+        if not (stamp.exists() and stamp.read_text() == wanted):
+            outcome = run_dbt(["parse"], target)
+            if outcome.failure:
+                raise ConfigurationError(f"{PROJECT} cannot be parsed: {outcome.failure}")
+            stamp.write_text(wanted)
+    return target
+
+
+def run_dbt(arguments: Sequence[str], target: Path) -> Outcome:
+    """Run a dbt command on the warehouse of the settings, and let go of its file again."""
+    from dbt.cli.main import dbtRunner  # heavy, and of use to runs only
+    from google.protobuf.json_format import MessageToDict
+
+    outcome = Outcome()
+
+    def keep(event: Any) -> None:
+        if event.info.name in RESULTS:
+            outcome.results.append(MessageToDict(event, preserving_proto_field_name=True))
+
+    places = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(target)]
+    command = [*arguments, *places, "--log-path", str(target), *QUIET]
+    with _environment(HEADRACE_WAREHOUSE_PATH=str(warehouse_path())):
+        try:
+            done = dbtRunner(_read_manifest(target, arguments[0]), [keep]).invoke(command)
+        finally:
+            _let_go()
+    if not done.success:
+        infos = [result["data"]["node_info"] for result in outcome.results]
+        names = ", ".join(info["node_name"] for info in infos if info["node_status"] in ("error", "fail"))
+        outcome.failure = str(done.exception or f"dbt says no to {names}; its messages are in the run's stdout")
+    return outcome
+
+
+def warehouse_path() -> Path:
+    """The DuckDB file; its name is the database that the models are in."""
+    return Path(read_settings().warehouse_url.partition("://")[2])
+
+
+def _fingerprint() -> str:
+    """Differs where the manifest would."""
+    digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')}".encode())
+    for path in sorted({path for pattern in SOURCES for path in PROJECT.glob(pattern) if path.is_file()}):
+        digest.update(f"{path.relative_to(PROJECT)} {path.stat().st_size} ".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read_manifest(target: Path, command: str) -> Any:
+    """The parsed project as dbt keeps it for itself; None for the command that parses."""
+    if command == "parse":
+        return None
+    from dbt.contracts.graph.manifest import Manifest
+
+    return Manifest.from_msgpack((target / "partial_parse.msgpack").read_bytes())
+
+
+def _let_go() -> None:
+    """dbt-duckdb holds the file until the process ends."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    connections: Any = DuckDBConnectionManager
+    if connections._ENV is not None:
+        connections._ENV.close()
+    connections.close_all_connections()
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Environment variables for as long as the block runs: profiles.yml reads them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,0 +1,37 @@
+"""Everything that Dagster knows, in one list."""
+
+import dagster as dg
+
+from orchestration import schedules
+from orchestration.checks import CHECK_RAW, raw_checks
+from orchestration.dbt_runner import prepare_manifest
+from orchestration.lake import lake_assets
+from orchestration.models import build_models
+from orchestration.partitions import DATES, HOURS
+from orchestration.warehouse import event_dates, raw
+from sensors.landed_commits import build_landed_commits
+from sensors.stale_dates import build_stale_dates
+from sensors.stores import Stores
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """Assets, checks, jobs, sensors and schedules; the dbt project is parsed where it has changed."""
+    models = build_models(prepare_manifest())
+    build = dg.define_asset_job(
+        "build_models",
+        dg.AssetSelection.assets(models).without_checks(),
+        description="Builds event dates that are stale.",
+    )
+    check_models = dg.define_asset_job(
+        "check_models", dg.AssetSelection.checks_for_assets(models), description="Runs every test of dbt."
+    )
+    return dg.Definitions(
+        assets=[*lake_assets(), raw, event_dates, models],
+        asset_checks=[raw_checks],
+        jobs=[schedules.load_raw, schedules.replay_raw, build, CHECK_RAW, check_models],
+        sensors=[build_landed_commits(schedules.load_raw, HOURS), build_stale_dates(build, DATES)],
+        schedules=[schedules.nightly_replay, schedules.hourly(CHECK_RAW, 20), schedules.hourly(check_models, 25)],
+        resources={"stores": Stores()},
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,48 @@
+"""Jobs and what starts them by the clock."""
+
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from orchestration.partitions import HOUR_FORMAT
+from orchestration.warehouse import raw_keys
+from sensors.attempts import RANGE_END, RANGE_START
+
+REPLAYED_HOURS = 48
+
+load_raw = dg.define_asset_job(
+    "load_raw", dg.AssetSelection.assets(*raw_keys()).without_checks(), description="Loads what is pending."
+)
+replay_raw = dg.define_asset_job(
+    "replay_raw",
+    dg.AssetSelection.assets(*raw_keys()).without_checks(),
+    description="Loads a range of landing hours again from the lake, as one run; the models follow.",
+)
+
+
+def replayed_range(at: datetime, hours: int = REPLAYED_HOURS) -> tuple[str, str]:
+    """The last whole hours before `at`, as the first and the last partition."""
+    return tuple(f"{at - timedelta(hours=n):{HOUR_FORMAT}}" for n in (hours, 1))  # type: ignore[return-value]
+
+
+@dg.schedule(
+    job=replay_raw,
+    cron_schedule="30 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def nightly_replay(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Loads the last two days again, so that what was lost in the warehouse comes back without a person."""
+    first, last = replayed_range(context.scheduled_execution_time)
+    return dg.RunRequest(run_key=first, tags={RANGE_START: first, RANGE_END: last})
+
+
+def hourly(job: UnresolvedAssetJobDefinition, minute: int) -> dg.ScheduleDefinition:
+    """Runs a job once an hour, at a minute."""
+    return dg.ScheduleDefinition(
+        job=job,
+        cron_schedule=f"{minute} * * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )

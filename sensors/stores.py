@@ -1,0 +1,23 @@
+"""The stores that the settings name, opened where they are used."""
+
+from ingestion.broker import Broker, open_broker
+from ingestion.lake import Lake
+from ingestion.settings import read_settings
+from ingestion.warehouse import Warehouse, open_warehouse
+
+
+class Stores:
+    """Log, lake and warehouse of this environment (`HEADRACE_…`)."""
+
+    def broker(self) -> Broker:
+        """The log."""
+        settings = read_settings()
+        return open_broker(settings.broker_url, settings.partitions)
+
+    def lake(self) -> Lake:
+        """The lake."""
+        return Lake(read_settings().lake_url)
+
+    def warehouse(self) -> Warehouse:
+        """The warehouse. A sensor leaves it alone, because DuckDB has one holder at a time."""
+        return open_warehouse(read_settings().warehouse_url)

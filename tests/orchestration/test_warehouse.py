@@ -1,0 +1,117 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ingestion.errors import PermanentError
+from ingestion.loader import load
+from ingestion.tables import Table, all_tables
+from orchestration import warehouse
+from orchestration.partitions import HOUR_FORMAT
+from sensors.attempts import RANGE_END, RANGE_START
+from tests.orchestration.control import Control
+
+VIEWS, CARTS = dg.AssetKey(["raw", "product_viewed"]), dg.AssetKey(["raw", "cart_viewed"])
+
+
+def this_hour(control: Control) -> str:
+    return control.platform.now.strftime(HOUR_FORMAT)
+
+
+def said(control: Control, key: dg.AssetKey) -> dict[str, object]:
+    event = control.instance.get_latest_materialization_event(key)
+    assert event is not None and event.asset_materialization is not None
+    return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+
+def reloaded(control: Control, first: str, last: str) -> dg.ExecuteInProcessResult:
+    return control.execute("replay_raw", dg.RunRequest(tags={RANGE_START: first, RANGE_END: last}))
+
+
+def test_one_run_loads_everything_that_is_pending_and_no_more_is_asked_for(control: Control) -> None:
+    control.land("product_viewed", events=5)
+    control.land("cart_viewed", events=2)
+    (run,) = control.run("landed_commits")
+    assert run.success
+    assert control.platform.audit().status == 0
+    assert said(control, VIEWS)["dagster/row_count"] == said(control, VIEWS)["dagster/partition_row_count"] == 5
+    assert not control.tick("landed_commits").run_requests
+
+
+def test_a_load_runs_no_check(control: Control) -> None:
+    control.land()
+    (run,) = control.run("landed_commits")
+    assert not run.get_asset_check_evaluations()
+
+
+def test_only_tables_with_new_commits_are_loaded_again(control: Control) -> None:
+    control.run("landed_commits")
+    control.land("cart_viewed")
+    (request,) = control.tick("landed_commits").run_requests or ()
+    assert request.asset_selection == [CARTS]
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (this_hour(control), this_hour(control))
+
+
+def test_lake_assets_carry_the_version_of_their_table_as_data_version(control: Control) -> None:
+    control.land("cart_viewed")
+    control.tick("landed_commits")
+    event = control.instance.get_latest_materialization_event(dg.AssetKey(["lake", "cart_viewed"]))
+    assert event is not None and event.asset_materialization is not None
+    assert (event.asset_materialization.tags or {})["dagster/data_version"] == "1"
+    assert not control.tick("landed_commits").asset_events, "nothing new is nothing to say"
+
+
+def test_what_a_loader_without_dagster_has_loaded_is_found_by_a_run_that_loads_nothing(control: Control) -> None:
+    control.land("cart_viewed")
+    control.platform.load()
+    (run,) = control.run("landed_commits")
+    assert run.success and said(control, CARTS)["rows_loaded"] == 0
+    assert not control.tick("landed_commits").run_requests
+    assert control.tick("stale_dates").run_requests, "its dates are known now"
+
+
+def test_a_named_range_of_hours_is_loaded_again_in_one_run(control: Control) -> None:
+    control.land("cart_viewed", events=4)
+    control.run("landed_commits")
+    control.platform.warehouse.query("delete from raw.cart_viewed where kafka_offset = 0 returning 1")
+    assert control.platform.audit().status == 1
+    hour = datetime.now(UTC)
+    run = reloaded(control, f"{hour - timedelta(hours=2):{HOUR_FORMAT}}", f"{hour:{HOUR_FORMAT}}")
+    assert run.success
+    assert control.platform.audit().status == 0
+    assert said(control, CARTS)["rows_loaded"] == 4
+
+
+def test_a_replay_twice_while_new_data_lands_changes_nothing(control: Control) -> None:
+    control.land("cart_viewed", events=4)
+    control.run("landed_commits")
+    rows = control.platform.rows(table("cart_viewed"))
+    for _ in range(2):
+        reloaded(control, this_hour(control), this_hour(control))
+    assert control.platform.rows(table("cart_viewed")) == rows
+    control.land("cart_viewed", events=1)
+    assert reloaded(control, this_hour(control), this_hour(control)).success
+    assert control.platform.audit().status == 0, "what had landed meanwhile is loaded, once"
+    assert not control.tick("landed_commits").run_requests
+
+
+def test_a_table_that_cannot_be_loaded_fails_the_run_and_holds_up_no_other(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_for_carts(lake: Any, store: Any, one: Table) -> Any:
+        if one.name == "cart_viewed":
+            raise PermanentError("a file is missing; restore it")
+        return load(lake, store, one)
+
+    monkeypatch.setattr(warehouse, "load", fails_for_carts)
+    control.land("product_viewed", events=5)
+    (run,) = control.run("landed_commits")
+    assert not run.success
+    assert said(control, VIEWS)["rows_loaded"] == 5
+    assert "a file is missing; restore it" in str(run.failure_data_for_node("raw"))
+    assert not control.tick("landed_commits").run_requests, "carts wait a little after a failure"
+
+
+def table(name: str) -> Table:
+    return next(one for one in all_tables() if one.name == name)
