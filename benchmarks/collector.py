@@ -16,9 +16,9 @@ from rich.table import Table
 from benchmarks.workload import bodies, cpu_seconds, process_cpu_seconds, records
 from ingestion.broker import Record
 from ingestion.broker.embedded import EmbeddedBroker
-from ingestion.demo import free_port, wait_until_ready
 from ingestion.keys import KeyFile
 from ingestion.tables import all_tables
+from orchestration.services import free_port, wait_until_ready
 
 CONNECTIONS = 64
 SECONDS_OF_LOAD = {1: 20_000, 20: 100_000, 100: 200_000}

@@ -13,10 +13,13 @@ from typing import Any, TextIO
 
 import click
 import httpx
+import pyarrow.csv
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as Grid
 
-from ingestion import audit_report, demo, processes, rejected, sender, simulation
+from ingestion import audit_report, processes, rejected, sender, simulation
 from ingestion.audit import Balance, audit_when_settled
 from ingestion.broker import open_broker
 from ingestion.catalogue import print_catalogue
@@ -36,6 +39,7 @@ from ingestion.tables import all_tables, table_named
 from ingestion.warehouse import open_warehouse
 
 console = Console()
+SHOWN_ROWS = 200
 TABLE = click.Choice([table.name for table in all_tables()])
 
 
@@ -53,7 +57,8 @@ def main() -> None:
 def cli() -> None:
     """User-activity events from a shop's app to its warehouse, with a proof that none was lost or doubled."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line per request is no news
+    for talkative in ("httpx", "alembic"):  # a line per request, or per step of making a database, is no news
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 @cli.command()
@@ -281,13 +286,21 @@ def rejected_replay(code: str | None, again: bool) -> None:
     )
 
 
-@cli.command("demo")
-@click.option("--events", default=20_500, show_default=True, help="How many events the shoppers send.")
-@click.option("--seed", default=7, show_default=True, help="The same seed, the same shoppers.")
-@click.option("--home", type=click.Path(path_type=Path), default=Path("headrace-data/demo"), show_default=True)
-def demo_command(events: int, seed: int, home: Path) -> None:
-    """Run the main job on the embedded defaults and print its balance."""
-    sys.exit(demo.run(console, home, events, seed))
+@cli.command()
+@click.argument("sql")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+def query(sql: str, as_csv: bool) -> None:
+    """Ask the warehouse what was built last; the models are in schema `analytics`. Holds up nobody."""
+    answer = open_warehouse(read_settings().warehouse_url).read(sql)
+    if as_csv:
+        pyarrow.csv.write_csv(answer, sys.stdout.buffer)
+        return
+    grid = Grid(*answer.column_names)
+    for row in answer.slice(0, SHOWN_ROWS).to_pylist():
+        grid.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
+    console.print(grid)
+    if answer.num_rows > SHOWN_ROWS:
+        console.print(f"{answer.num_rows:,} rows, the first {SHOWN_ROWS:,} of them shown; --csv prints all")
 
 
 def _body_limits(settings: Settings) -> BodyLimits:

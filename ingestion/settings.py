@@ -27,6 +27,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address the collector listens on")
     port: int = Field(8080, ge=0, le=65535, description="port the collector listens on")
+    dagster_port: int = Field(3000, ge=0, le=65535, description="port of Dagster's UI, on 127.0.0.1")
     cors_origins: str = Field("*", description="origins that browsers may send from, comma-separated")
     commit_interval_ms: int = Field(5, ge=0, description="how long a group commit waits for company")
     body_timeout_ms: int = Field(30_000, ge=1, description="a body that has not come by then is answered 408")
@@ -47,7 +48,7 @@ class Settings(BaseSettings):
     )
     rotate_rows: int = Field(100_000, ge=1, description="rows after which the lander commits a table")
     rotate_bytes: int = Field(32 * MIB, ge=1, description="bytes after which the lander commits a table")
-    rotate_seconds: float = Field(60.0, ge=0, description="seconds after which the lander commits a table")
+    rotate_seconds: float = Field(15.0, ge=0, description="seconds after which the lander commits a table")
     crash_at: str = Field("", description="point at which to kill the process, for tests: lander.committed:2")
 
     @model_validator(mode="after")
@@ -78,6 +79,11 @@ class Settings(BaseSettings):
     def key_file(self) -> Path:
         """File of the write keys."""
         return self.keys or self.home / "keys.json"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of Dagster's runs, events and ticks (DAGSTER_HOME)."""
+        return self.home.resolve() / "dagster"
 
     @property
     def limits(self) -> Limits:

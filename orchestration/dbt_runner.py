@@ -46,7 +46,7 @@ def prepare_manifest() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp, wanted = target / "parsed", _fingerprint()
         if not (stamp.exists() and stamp.read_text() == wanted):
-            outcome = run_dbt(["parse"], target)
+            outcome = run_dbt(["parse", "--quiet"], target)
             if outcome.failure:
                 raise ConfigurationError(f"{PROJECT} cannot be parsed: {outcome.failure}")
             stamp.write_text(wanted)

@@ -9,6 +9,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
+from ingestion.errors import HeadraceError
 from ingestion.warehouse import Warehouse
 from orchestration.dbt_runner import Outcome, run_dbt
 from orchestration.lake import OWNERS
@@ -79,12 +80,23 @@ def build(context: dg.AssetExecutionContext, warehouse: Warehouse, selected: Seq
     dates = list(context.partition_keys)
     seen = warehouse.staleness().load_seq  # before dbt reads: what a load brings meanwhile stays stale
     outcome = run_dbt(dbt_arguments(dates, selected, bool(context.selected_asset_check_keys)), target)
+    if outcome.failure is None:
+        outcome.failure = publish(warehouse)
     if outcome.failure is None and not selected:
         warehouse.record_built(dates, seen)
     context.log_event(report(warehouse.staleness()))
     if outcome.failure:
         outcome.failure = f"dates {dates[0]} to {dates[-1]} stay stale: {outcome.failure}"
     return outcome
+
+
+def publish(warehouse: Warehouse) -> str | None:
+    """Show readers what was built, and return what went wrong: dates that nobody can see are not built."""
+    try:
+        warehouse.publish()
+    except HeadraceError as error:
+        return str(error)
+    return None
 
 
 def check(warehouse: Warehouse, target: Path) -> Outcome:

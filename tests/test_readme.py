@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.demo import free_port, wait_until_ready
 from ingestion.settings import Settings
+from orchestration.services import free_port, wait_until_ready
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

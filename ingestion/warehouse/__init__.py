@@ -117,6 +117,12 @@ class Warehouse(Protocol):
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Rows of a query."""
 
+    def publish(self) -> None:
+        """Show readers what is committed; nothing to do where readers and writers do not hold each other up."""
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """The result of a query on what was published last, whatever writers do meanwhile."""
+
 
 def open_warehouse(url: str) -> Warehouse:
     """The adapter for a URL like `duckdb:///var/lib/headrace/warehouse.duckdb`."""

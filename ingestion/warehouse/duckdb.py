@@ -2,8 +2,10 @@
 
 The file is opened for each load or question and closed again, so that processes can take turns. Within a load the
 row of `load_lock` is written first: a second load in the same process fails there, before it has read anything.
+Whoever only reads takes no turn: there is a copy for readers, which each build replaces as a whole.
 """
 
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from ingestion.counting import CommitCount, Count, count_by_commit, count_rows
-from ingestion.errors import ConfigurationError, PermanentError, WarehouseBusy
+from ingestion.errors import ConfigurationError, PermanentError, TransientError, WarehouseBusy
 from ingestion.lake import Commit, LakeFile, Range
 from ingestion.tables import PARTITION_COLUMN, Table
 from ingestion.warehouse import Holdings, LedgerEntry, LoadedRange, StaleDate, Staleness
@@ -130,6 +132,40 @@ class DuckDBWarehouse:
         """Rows of a query."""
         with self._connection() as db:
             return db.execute(sql, list(parameters)).fetchall()
+
+    @property
+    def copy(self) -> Path:
+        """The file for readers. It has the same name in another folder: a view names the database that it is in."""
+        return self.path.parent / "read" / self.path.name
+
+    def publish(self) -> None:
+        """Copy the file for readers and put the copy in the place of the last one; who reads that keeps it.
+
+        Another process copies: this one would lose its lock on the file with the first descriptor that it closes.
+        """
+        self.copy.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.copy.with_suffix(".new")
+        with self._connection() as db:
+            db.execute("checkpoint")
+            done = subprocess.run(["cp", self.path, fresh], capture_output=True, text=True, check=False)  # noqa: S603, S607
+            if done.returncode:
+                fresh.unlink(missing_ok=True)
+                raise TransientError(
+                    f"{self.path} could not be copied for readers: {done.stderr.strip()}; free some space"
+                )
+            fresh.chmod(0o444)
+            fresh.replace(self.copy)
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """The result of a query on the copy for readers."""
+        if not self.copy.exists():
+            raise ConfigurationError(f"there is no {self.copy} yet: the first build makes it; run: headrace build")
+        with duckdb.connect(str(self.copy), read_only=True) as db:
+            db.execute("set timezone = 'UTC'")
+            try:
+                return db.sql(sql, params=list(parameters)).to_arrow_table()
+            except duckdb.Error as error:
+                raise PermanentError(f"the query fails: {error}") from error
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -58,7 +58,7 @@ def test_annotations_are_evaluated(path: Path) -> None:
 
 
 def test_the_instance_file_is_one_that_dagster_takes(tmp_path: Path) -> None:
-    (tmp_path / "dagster.yaml").write_text((ROOT / "orchestration" / "instance" / "dagster.yaml").read_text())
+    (tmp_path / "dagster.yaml").write_text((ROOT / "orchestration" / "dagster.yaml").read_text())
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert not instance.telemetry_enabled
         assert instance.run_monitoring_enabled

@@ -24,7 +24,7 @@ SECONDS = 240.0
 def daemon(home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Dagster's daemon with this repository's workspace, ended with the block."""
     home.mkdir()
-    shutil.copy(ROOT / "orchestration" / "instance" / "dagster.yaml", home)
+    shutil.copy(ROOT / "orchestration" / "dagster.yaml", home)
     command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", str(ROOT / "workspace.yaml")]
     environment = {**os.environ, "DAGSTER_HOME": str(home)}
     with (home / "daemon.log").open("wb") as log:

@@ -15,9 +15,9 @@ from typing import Any, Self
 
 import httpx
 
-from ingestion.demo import free_port, wait_until_ready
 from ingestion.keys import KeyFile
 from ingestion.sender import Sender, Summary, batched
+from orchestration.services import free_port, wait_until_ready
 from tests.proof import checker
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {

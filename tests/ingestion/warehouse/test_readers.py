@@ -1,0 +1,115 @@
+"""What readers see of a warehouse while others write it, and what writers notice of readers: nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from ingestion.errors import ConfigurationError, PermanentError, TransientError
+from tests.platform import Platform
+
+COUNT = "select count(*) as rows from raw.product_viewed"
+HOLD_ON = """
+import duckdb, sys
+db = duckdb.connect(sys.argv[1], read_only=True)
+print("open", flush=True)
+sys.stdin.readline()
+print(db.execute(sys.argv[2]).fetchone()[0])
+"""
+
+
+def arrive(platform: Platform, events: int = 3) -> None:
+    platform.publish("product_viewed", events)
+    platform.land()
+    platform.load()
+
+
+def rows(platform: Platform) -> int:
+    return int(platform.warehouse.read(COUNT)["rows"][0].as_py())
+
+
+def test_readers_see_what_was_published_last(platform: Platform) -> None:
+    arrive(platform)
+    platform.warehouse.publish()
+    arrive(platform)
+    assert rows(platform) == 3
+    platform.warehouse.publish()
+    assert rows(platform) == 6
+
+
+def test_before_anything_is_published_a_reader_is_told_what_to_do(platform: Platform) -> None:
+    with pytest.raises(ConfigurationError, match="headrace build"):
+        platform.warehouse.read(COUNT)
+
+
+def test_a_query_that_fails_says_why(platform: Platform) -> None:
+    platform.warehouse.publish()
+    with pytest.raises(PermanentError, match="no_such_table"):
+        platform.warehouse.read("from no_such_table")
+
+
+def test_a_reader_that_holds_on_holds_up_nobody_and_keeps_what_it_saw(platform: Platform) -> None:
+    arrive(platform)
+    platform.warehouse.publish()
+    command = [sys.executable, "-c", HOLD_ON, str(platform.warehouse.copy), COUNT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "open\n"
+        arrive(platform)
+        platform.warehouse.publish()
+        out, _ = reader.communicate("\n", timeout=60)
+    assert out == "3\n"
+    assert rows(platform) == 6
+    assert platform.audit().status == 0
+
+
+def test_views_of_the_copy_read_the_copy(platform: Platform) -> None:
+    arrive(platform)
+    with duckdb.connect(str(platform.warehouse.path)) as db:
+        db.execute("create view views as select * from warehouse.raw.product_viewed")
+    platform.warehouse.publish()
+    assert platform.warehouse.read("select count(*) as n from views")["n"].to_pylist() == [3]
+
+
+def test_nobody_writes_while_the_copy_is_made(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process could not open the file then; in this one, a load would have to wait for its turn."""
+    arrive(platform)
+    opened: list[str] = []
+    run = subprocess.run
+
+    def copy_while_another_process_asks(command: list[str], **options: object) -> object:
+        asked = run([sys.executable, "-c", f"import duckdb; duckdb.connect({str(platform.warehouse.path)!r})"],
+                    capture_output=True, text=True, check=False)  # fmt: skip
+        opened.append(asked.stderr)
+        return run(command, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("ingestion.warehouse.duckdb.subprocess.run", copy_while_another_process_asks)
+    platform.warehouse.publish()
+    assert "Could not set lock" in opened[0]
+    monkeypatch.undo()
+    still_locked = subprocess.run(
+        [sys.executable, "-c", f"import duckdb; duckdb.connect({str(platform.warehouse.path)!r})"], check=False
+    )
+    assert still_locked.returncode == 0, "it is free again afterwards"
+
+
+def test_a_copy_that_cannot_be_made_leaves_the_last_one(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrive(platform)
+    platform.warehouse.publish()
+    arrive(platform)
+    monkeypatch.setenv("PATH", str(failing_cp(platform.path)))
+    with pytest.raises(TransientError, match="No space left"):
+        platform.warehouse.publish()
+    assert rows(platform) == 3
+    assert list(platform.warehouse.copy.parent.iterdir()) == [platform.warehouse.copy]
+
+
+def failing_cp(path: Path) -> Path:
+    """A folder with a `cp` that writes half a file and finds the disk full."""
+    folder = path / "bin"
+    folder.mkdir()
+    (folder / "cp").write_text('#!/bin/sh\necho half > "$2"\necho "cp: No space left on device" >&2\nexit 1\n')
+    (folder / "cp").chmod(0o755)
+    return folder
