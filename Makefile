@@ -1,9 +1,10 @@
 # Two commands do everything on a machine that has Python 3.11+, make and git: `make demo` and `make test`.
+# `make up` keeps it running.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo check test test-long mutants bench lock clean
+.PHONY: install demo up check test test-long mutants bench lock clean
 
 install: .venv/installed
 
@@ -16,6 +17,9 @@ install: .venv/installed
 
 demo: install
 	$(BIN)/headrace demo
+
+up: install
+	$(BIN)/headrace up
 
 check: install
 	$(BIN)/ruff format --check .

@@ -15,11 +15,13 @@ from rich.console import Console
 from ingestion.errors import ConfigurationError
 from ingestion.settings import Settings
 from orchestration.dbt_runner import prepare_manifest
-from orchestration.instance import LOCATION, end_crashed_runs, prepare_instance, write_workspace
+from orchestration.instance import LOCATION, end_crashed_runs, prepare_instance, wait_for_runs, write_workspace
 from orchestration.services import Service, Services, answers, free_port
 
 READY_SECONDS = 120.0
 LOOK_AGAIN_SECONDS = 0.5
+RUNS_SECONDS = 30.0
+"""How long a run that is under way may go on when all ends."""
 
 
 def up(settings: Settings, console: Console) -> None:
@@ -67,6 +69,7 @@ def list_services(settings: Settings, grpc_port: int, workspace: Path) -> list[S
             [script("dagster"), "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc_port), *code],
             "Dagster's assets and runs",
             before_start=lambda: end_crashed_runs(settings.dagster_home),
+            before_stop=lambda: wait_for_runs(settings.dagster_home, RUNS_SECONDS),
         ),
         Service(
             "web server",
@@ -74,7 +77,11 @@ def list_services(settings: Settings, grpc_port: int, workspace: Path) -> list[S
             web,
             lambda: answers(f"{web}/server_info"),
         ),
-        Service("daemon", [script("dagster-daemon"), "run", "-w", str(workspace)], "sensors and schedules"),
+        Service(
+            "daemon",
+            [script("dagster-daemon"), "run", "--log-level", "warning", "-w", str(workspace)],
+            "sensors and schedules",
+        ),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +11,8 @@ CONFIGURATION = Path(__file__).with_name("dagster.yaml")
 LOCATION = "headrace"
 """The code location's name, as in workspace.yaml."""
 
+LOOK_AGAIN_SECONDS = 0.2
+CRASHED = "the run's process was gone when Headrace started; what it left undone is asked for again"
 UNDER_WAY = (
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -31,6 +34,14 @@ def write_workspace(home: Path, port: int) -> Path:
     workspace = home / "workspace.yaml"
     workspace.write_text(json.dumps({"load_from": [server]}))
     return workspace
+
+
+def wait_for_runs(home: Path, seconds: float) -> None:
+    """Return when no run is under way any more, or after `seconds`; whatever is cut off then is asked for again."""
+    deadline = time.monotonic() + seconds
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        while instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)), limit=1) and time.monotonic() < deadline:
+            time.sleep(LOOK_AGAIN_SECONDS)
 
 
 def end_crashed_runs(home: Path) -> int:

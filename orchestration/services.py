@@ -30,6 +30,8 @@ class Service:
     is_ready: Callable[[], bool] = lambda: True
     before_start: Callable[[], object] = lambda: None
     """Runs while no process of the service is alive."""
+    before_stop: Callable[[], object] = lambda: None
+    """Runs before the service is told to end."""
 
 
 class RunningService:
@@ -39,7 +41,7 @@ class RunningService:
         self.service, self.log = service, log
         self._environment, self._lock = dict(environment), lock
         self._process: subprocess.Popen[bytes] | None = None
-        self._started_at, self._pause = 0.0, FIRST_PAUSE
+        self._started_at, self._pause = time.monotonic(), FIRST_PAUSE
 
     @property
     def pid(self) -> int:
@@ -135,6 +137,7 @@ class Services:
     def stop(self) -> None:
         """End all, the last one first: what feeds a service ends after it."""
         for one in reversed(self.running):
+            one.service.before_stop()
             one.stop()
 
 
