@@ -4,10 +4,10 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import collector, lander, loader
+from benchmarks import collector, lander, latency, loader
 from benchmarks.workload import machine
 
-BENCHMARKS = {"collector": collector, "lander": lander, "loader": loader}
+BENCHMARKS = {"collector": collector, "lander": lander, "loader": loader, "latency": latency}
 
 console = Console()
 console.print(machine())
