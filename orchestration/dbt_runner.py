@@ -18,6 +18,8 @@ from ingestion.settings import read_settings
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 SOURCES = ("*.yml", "models/**/*", "macros/**/*", "seeds/**/*", "tests/**/*")
+DEFINITIONS = ("dbt_project.yml", "models/**/*.sql", "macros/**/*.sql", "seeds/**/*.csv")
+"""Files that say what a row means; descriptions and tests are in the others."""
 RESULTS = {"LogModelResult", "LogSeedResult", "LogTestResult"}
 QUIET = ("--log-level-file", "none", "--no-use-colors")
 
@@ -44,7 +46,8 @@ def prepare_manifest() -> Path:
     target.mkdir(parents=True, exist_ok=True)
     with (target / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp, wanted = target / "parsed", _fingerprint()
+        versions = f"{version('dbt-core')} {version('dbt-duckdb')} "
+        stamp, wanted = target / "parsed", versions + _hash_files(SOURCES)
         if not (stamp.exists() and stamp.read_text() == wanted):
             outcome = run_dbt(["parse", "--quiet"], target)
             if outcome.failure:
@@ -83,10 +86,18 @@ def warehouse_path() -> Path:
     return Path(read_settings().warehouse_url.partition("://")[2])
 
 
-def _fingerprint() -> str:
-    """Differs where the manifest would."""
-    digest = hashlib.sha256(f"{version('dbt-core')} {version('dbt-duckdb')}".encode())
-    for path in sorted({path for pattern in SOURCES for path in PROJECT.glob(pattern) if path.is_file()}):
+def hash_definitions() -> str:
+    """Differs where a row built before might be another one now: by a funnel, a window, or a model's SQL.
+
+    SQL counts, because rows of an old and a new query in one table are two definitions under one name; the price is
+    that an edited comment builds everything once more.
+    """
+    return _hash_files(DEFINITIONS)
+
+
+def _hash_files(patterns: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in PROJECT.glob(pattern) if path.is_file()}):
         digest.update(f"{path.relative_to(PROJECT)} {path.stat().st_size} ".encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -4,7 +4,7 @@ import dagster as dg
 
 from orchestration import schedules
 from orchestration.checks import CHECK_RAW, raw_checks
-from orchestration.dbt_runner import prepare_manifest
+from orchestration.dbt_runner import hash_definitions, prepare_manifest
 from orchestration.lake import lake_assets
 from orchestration.models import build_models
 from orchestration.partitions import DATES, HOURS
@@ -30,7 +30,7 @@ def definitions() -> dg.Definitions:
         assets=[*lake_assets(), raw, event_dates, models],
         asset_checks=[raw_checks],
         jobs=[schedules.load_raw, schedules.replay_raw, build, CHECK_RAW, check_models],
-        sensors=[build_landed_commits(schedules.load_raw, HOURS), build_stale_dates(build, DATES)],
+        sensors=[build_landed_commits(schedules.load_raw, HOURS), build_stale_dates(build, DATES, hash_definitions)],
         schedules=[schedules.nightly_replay, schedules.hourly(CHECK_RAW, 20), schedules.hourly(check_models, 25)],
         resources={"stores": Stores()},
         executor=dg.in_process_executor,

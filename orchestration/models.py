@@ -11,7 +11,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from ingestion.errors import HeadraceError
 from ingestion.warehouse import Warehouse
-from orchestration.dbt_runner import Outcome, run_dbt
+from orchestration.dbt_runner import Outcome, hash_definitions, run_dbt
 from orchestration.lake import OWNERS
 from orchestration.partitions import DATES
 from orchestration.warehouse import POOL
@@ -76,17 +76,26 @@ def build_models(target: Path) -> dg.AssetsDefinition:
 
 
 def build(context: dg.AssetExecutionContext, warehouse: Warehouse, selected: Sequence[str], target: Path) -> Outcome:
-    """Build the dates of a run, of all models or of those that are named; they are built once all have seen them."""
-    dates = list(context.partition_keys)
-    seen = warehouse.staleness().load_seq  # before dbt reads: what a load brings meanwhile stays stale
-    outcome = run_dbt(dbt_arguments(dates, selected, bool(context.selected_asset_check_keys)), target)
+    """Build the dates of a run, of all models or of those that are named; they are built once all have seen them.
+
+    Where the definitions are not those that everything was built by, each table is replaced as a whole.
+    """
+    definitions = hash_definitions()  # and the loads seen, before dbt reads: what comes meanwhile stays stale
+    if whole := warehouse.staleness().definitions != definitions:
+        context.log.info("the definitions of the models have changed: every date is built, each table at once")
+        warehouse.forget_built()
+    seen = warehouse.staleness()
+    dates = [stale.event_date for stale in seen.dates] if whole else list(context.partition_keys)
+    with_tests = bool(context.selected_asset_check_keys)
+    outcome = run_dbt(dbt_arguments(None if whole else dates, selected, with_tests), target)
     if outcome.failure is None:
         outcome.failure = publish(warehouse)
     if outcome.failure is None and not selected:
-        warehouse.record_built(dates, seen)
+        warehouse.record_built(dates, seen.load_seq, definitions)
     context.log_event(report(warehouse.staleness()))
     if outcome.failure:
-        outcome.failure = f"dates {dates[0]} to {dates[-1]} stay stale: {outcome.failure}"
+        which = "all dates" if whole else f"dates {dates[0]} to {dates[-1]}"
+        outcome.failure = f"{which} stay stale: {outcome.failure}"
     return outcome
 
 
@@ -106,19 +115,12 @@ def check(warehouse: Warehouse, target: Path) -> Outcome:
     return run_dbt(["test", "--exclude-resource-type", "unit_test"], target)
 
 
-def dbt_arguments(dates: Sequence[str], selected: Sequence[str], with_tests: bool) -> list[str]:
-    """The command that builds `dates`, of all models or of those that are named."""
+def dbt_arguments(dates: Sequence[str] | None, selected: Sequence[str], with_tests: bool) -> list[str]:
+    """The command that builds `dates` (None: whole tables), of all models or of those that are named."""
+    what = ["--full-refresh"] if dates is None else ["--vars", json.dumps({"dates": list(dates)})]
     only = ["--select", *selected, "--indirect-selection", "cautious"] if selected else []
     without = [] if with_tests else ["--exclude-resource-type", "test"]
-    return [
-        "build",
-        "--vars",
-        json.dumps({"dates": list(dates)}),
-        "--exclude-resource-type",
-        "unit_test",
-        *without,
-        *only,
-    ]
+    return ["build", *what, "--exclude-resource-type", "unit_test", *without, *only]
 
 
 def named(manifest: Manifest, context: dg.AssetExecutionContext) -> list[str]:

@@ -1,12 +1,13 @@
 """Event dates that a load touched after their models were built: stale = touched - built, by load_seq.
 
 What is stale comes from the last report that a load or a build left; of several the one that saw the most loads holds.
-A failed build leaves its dates stale, so they are asked for again. Nothing here remembers what was asked for.
+A failed build leaves its dates stale, so they are asked for again. Nothing here remembers what was asked for. Where the
+definitions of the models have changed since, one run builds everything; it is shown under the newest dates.
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import dagster as dg
@@ -16,7 +17,7 @@ from ingestion.warehouse import StaleDate, Staleness
 from sensors.attempts import RANGE_END, RANGE_START, Attempt, is_due, read_attempts
 
 REPORT_KEY = dg.AssetKey(["headrace", "event_dates"])
-LOAD_SEQ, STALE_DATES = "load_seq", "stale_dates"
+LOAD_SEQ, STALE_DATES, DEFINITIONS = "load_seq", "stale_dates", "definitions"
 INTERVAL_SECONDS = 3
 MAX_DATES = 31
 REPORTS = 5
@@ -35,7 +36,12 @@ def report(staleness: Staleness) -> dg.AssetMaterialization:
     dates = [[stale.event_date, stale.touched, stale.built] for stale in staleness.dates]
     return dg.AssetMaterialization(
         REPORT_KEY,
-        metadata={LOAD_SEQ: staleness.load_seq, "stale": len(dates), STALE_DATES: dg.MetadataValue.json(dates)},
+        metadata={
+            LOAD_SEQ: staleness.load_seq,
+            "stale": len(dates),
+            STALE_DATES: dg.MetadataValue.json(dates),
+            DEFINITIONS: staleness.definitions,
+        },
     )
 
 
@@ -47,7 +53,12 @@ def read_reports(reports: Iterable[dg.AssetMaterialization]) -> Staleness:
         if not isinstance(load_seq, dg.IntMetadataValue) or not isinstance(dates, dg.JsonMetadataValue):
             continue  # somebody reported one by hand
         if (load_seq.value or 0) > best.load_seq and isinstance(dates.data, list):
-            best = Staleness(load_seq.value or 0, tuple(StaleDate(*stale) for stale in dates.data))
+            definitions = said.metadata.get(DEFINITIONS)
+            best = Staleness(
+                load_seq.value or 0,
+                tuple(StaleDate(*stale) for stale in dates.data),
+                str(definitions.value) if definitions else "",
+            )
     return best
 
 
@@ -68,6 +79,16 @@ def decide(stale: Sequence[StaleDate], attempts: Sequence[Attempt], now: float, 
     return Build(first, last)
 
 
+def decide_everything(
+    stale: Sequence[StaleDate], attempts: Sequence[Attempt], now: float, otherwise: str | None
+) -> Build | None:
+    """The run to ask for that builds everything, if any: shown under the newest stale dates, or under `otherwise` where
+    none is stale. A run that failed was shown under the newest date too, so its pause holds."""
+    unbuilt = [replace(s, built=0) for s in stale] or [StaleDate(day, 1, 0) for day in [otherwise] if day]
+    newest = max((s.event_date for s in unbuilt), default="")
+    return decide(unbuilt, attempts, now) if is_due(newest, attempts, now) else None
+
+
 def split(stale: Sequence[StaleDate], exists: Callable[[str], bool]) -> tuple[list[StaleDate], list[str]]:
     """The stale dates that have a partition, and those that have none (a wrong clock, or a day that begins soon)."""
     known = [s for s in stale if exists(s.event_date)]
@@ -75,9 +96,11 @@ def split(stale: Sequence[StaleDate], exists: Callable[[str], bool]) -> tuple[li
 
 
 def build_stale_dates(
-    job: dg.JobDefinition | UnresolvedAssetJobDefinition, dates: dg.TimeWindowPartitionsDefinition
+    job: dg.JobDefinition | UnresolvedAssetJobDefinition,
+    dates: dg.TimeWindowPartitionsDefinition,
+    definitions: Callable[[], str],
 ) -> dg.SensorDefinition:
-    """The sensor, for the job that builds the models and their partitions."""
+    """The sensor, for the job that builds the models, their partitions, and what hashes their definitions now."""
 
     @dg.sensor(job=job, minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
     def stale_dates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -90,7 +113,11 @@ def build_stale_dates(
         attempts = read_attempts(context.instance, job.name)
         if attempts is None:
             return dg.SensorResult(skip_reason="a build is under way")
-        build = decide(known, attempts, time.time())
+        if staleness.definitions == definitions():
+            build = decide(known, attempts, time.time())
+        else:
+            today = dates.get_last_partition_key() if staleness.definitions else None
+            build = decide_everything(known, attempts, time.time(), today)
         if build is None:
             return dg.SensorResult(skip_reason="no date to build now")
         return dg.SensorResult([dg.RunRequest(tags={RANGE_START: build.first, RANGE_END: build.last})])

@@ -6,6 +6,7 @@ Raw tables live in schema `raw`, one per record type; what was loaded is in sche
     load_ranges   the ranges of the log that a commit covers
     touched       the last load that brought rows of an event date, per table
     built         the last load that the models of an event date have seen; a date touched since is stale
+    definitions   what the models meant when everything was built: a hash, one row
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,8 @@ class Staleness:
 
     load_seq: int
     dates: tuple[StaleDate, ...]
+    definitions: str = ""
+    """What the models meant when everything was built; empty where that is not so."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,12 @@ class Warehouse(Protocol):
     def staleness(self) -> Staleness:
         """The event dates that were touched after they were built."""
 
-    def record_built(self, dates: Sequence[str], load_seq: int) -> None:
-        """Note that the models of `dates` have seen every load up to `load_seq`, which was read before they ran."""
+    def forget_built(self) -> None:
+        """Begin to build everything: until that is recorded, every date ever touched is stale."""
+
+    def record_built(self, dates: Sequence[str], load_seq: int, definitions: str = "") -> None:
+        """Note that the models of `dates` have seen every load up to `load_seq`, which was read before they ran; and,
+        where that was everything, by which definitions."""
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Rows of a query."""

@@ -36,6 +36,7 @@ create table if not exists headrace.touched (
     table_name varchar not null, event_date date not null, load_seq bigint not null
 );
 create table if not exists headrace.built (event_date date not null, load_seq bigint not null);
+create table if not exists headrace.definitions (hash varchar not null);
 insert into headrace.load_lock select 0 where not exists (from headrace.load_lock);
 """
 
@@ -109,17 +110,30 @@ class DuckDBWarehouse:
             db.execute("begin")
             (load_seq,) = _one(db, "select loads from headrace.load_lock")
             dates = tuple(StaleDate(str(date), *seqs) for date, *seqs in db.execute(STALE_DATES).fetchall())
+            (definitions,) = _one(db, "select coalesce(max(hash), '') from headrace.definitions")
             db.execute("rollback")
-        return Staleness(int(str(load_seq)), dates)
+        return Staleness(int(str(load_seq)), dates, str(definitions))
 
-    def record_built(self, dates: Sequence[str], load_seq: int) -> None:
-        """Note that the models of `dates` have seen every load up to `load_seq`.
+    def forget_built(self) -> None:
+        """Begin to build everything."""
+        with self._connection() as db:
+            db.execute("begin")
+            db.execute("update headrace.load_lock set loads = loads + 1")
+            db.execute("delete from headrace.built")
+            db.execute("delete from headrace.definitions")
+            db.execute("commit")
+
+    def record_built(self, dates: Sequence[str], load_seq: int, definitions: str = "") -> None:
+        """Note that the models of `dates` have seen every load up to `load_seq`, and by which definitions.
 
         It takes the lock as a load does, so that what is stale has changed only where `loads` has.
         """
         with self._connection() as db:
             db.execute("begin")
             db.execute("update headrace.load_lock set loads = loads + 1")
+            if definitions:
+                db.execute("delete from headrace.definitions")
+                db.execute("insert into headrace.definitions values (?)", [definitions])
             named = "event_date in (select unnest(?)::date)"
             sql = f"select event_date::varchar, max(load_seq) from headrace.built where {named} group by 1"
             known = dict(db.execute(sql, [list(dates)]).fetchall())

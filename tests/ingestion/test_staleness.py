@@ -52,6 +52,24 @@ def test_whatever_changes_what_is_stale_has_a_number_of_its_own(platform: Platfo
     assert platform.warehouse.staleness().load_seq > loaded
 
 
+def test_by_which_definitions_everything_was_built_is_remembered(platform: Platform) -> None:
+    assert platform.warehouse.staleness().definitions == ""
+    platform.warehouse.record_built([DATE], load(platform), "old")
+    platform.warehouse.record_built([DATE], load(platform), "new")
+    platform.warehouse.record_built([DATE], load(platform))
+    assert platform.warehouse.staleness().definitions == "new"
+
+
+def test_a_build_of_everything_that_began_and_did_not_end_leaves_every_date_stale(platform: Platform) -> None:
+    seen = load(platform)
+    platform.warehouse.record_built([DATE], seen, "old")
+    before = platform.warehouse.staleness().load_seq
+    platform.warehouse.forget_built()
+    after = platform.warehouse.staleness()
+    assert after == Staleness(after.load_seq, (StaleDate(DATE, seen, 0),), "")
+    assert after.load_seq > before
+
+
 def test_no_dates_are_no_problem(platform: Platform) -> None:
     platform.warehouse.record_built([], load(platform))
     assert len(platform.warehouse.staleness().dates) == 1

@@ -37,17 +37,23 @@ def three_days(control: Control) -> Control:
 
 
 def test_sensors_build_every_date_that_was_touched_range_by_range(three_days: Control) -> None:
+    (first,) = three_days.run("stale_dates")
+    assert first.success and not three_days.platform.warehouse.staleness().dates, "the first build builds everything"
+    for days in (30, 10, 0):
+        three_days.land("product_viewed", datetime.now(UTC) - days * DAY)
+    loaded(three_days)
     ranges = []
     while build := three_days.tick("stale_dates").run_requests:
         ranges.append(build[0].tags[RANGE_START])
         assert three_days.execute("build_models", build[0]).success
     today = datetime.now(UTC).date()
     assert ranges == [str(today - days * DAY) for days in (0, 10, 30)]
-    ((views,),) = three_days.platform.warehouse.query("select sum(product_views) from analytics.fct_sessions")
-    assert views == 9
+    totals = "select sum(product_views), count(*) from analytics.fct_sessions"
+    ((views, sessions),) = three_days.platform.warehouse.query(totals)
+    assert views == 21
     event = three_days.instance.get_latest_materialization_event(SESSIONS)
     assert event is not None and event.asset_materialization is not None
-    assert event.asset_materialization.metadata["dagster/row_count"].value == 9
+    assert event.asset_materialization.metadata["dagster/row_count"].value == sessions
 
 
 def test_a_build_that_fails_leaves_its_dates_stale_and_says_so(
@@ -130,6 +136,7 @@ def test_every_model_has_a_description_columns_a_group_and_an_owner() -> None:
 
 
 def test_the_command_names_dates_models_and_whether_to_test() -> None:
+    assert dbt_arguments(None, [], with_tests=True)[:2] == ["build", "--full-refresh"]
     everything = dbt_arguments(["2026-05-01"], [], with_tests=True)
     assert everything == ["build", "--vars", '{"dates": ["2026-05-01"]}', "--exclude-resource-type", "unit_test"]
     some = dbt_arguments(["2026-05-01"], ["marts.fct_sessions"], with_tests=False)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ingestion.warehouse import StaleDate, Staleness
 from sensors.attempts import Attempt
-from sensors.stale_dates import REPORT_KEY, Build, decide, read_reports, report, split
+from sensors.stale_dates import REPORT_KEY, Build, decide, decide_everything, read_reports, report, split
 
 NOW = 1_000.0
 FIRST_DAY = date(2026, 5, 1)
@@ -51,10 +51,21 @@ def test_a_date_without_a_partition_is_named_and_asked_for_by_nobody() -> None:
     assert (known, unknown) == (stale(1), [day(2)])
 
 
+def test_a_build_of_everything_is_shown_under_the_newest_stale_dates_or_under_today() -> None:
+    assert decide_everything(stale(1, 2, 5, 6), [], NOW, day(9)) == Build(day(5), day(6))
+    assert decide_everything([], [], NOW, day(9)) == Build(day(9), day(9))
+    assert decide_everything([], [], NOW, None) is None
+
+
+def test_a_build_of_everything_that_just_failed_waits_whatever_else_is_stale() -> None:
+    failed = Attempt(NOW - 2, NOW - 1, False, lambda asked: asked in (day(5), day(6)))
+    assert decide_everything(stale(1, 2, 5, 6), [failed], NOW, day(9)) is None
+
+
 def test_the_report_that_saw_the_most_loads_holds_whoever_wrote_last() -> None:
-    older, newer = report(Staleness(4, tuple(stale(1)))), report(Staleness(7, tuple(stale(2))))
+    older, newer = report(Staleness(4, tuple(stale(1)), "a")), report(Staleness(7, tuple(stale(2)), "b"))
     by_hand = dg.AssetMaterialization(REPORT_KEY)
-    assert read_reports([by_hand, older, newer]) == Staleness(7, tuple(stale(2)))
+    assert read_reports([by_hand, older, newer]) == Staleness(7, tuple(stale(2)), "b")
 
 
 def test_without_a_report_nothing_is_known() -> None:

@@ -1,4 +1,4 @@
--- The funnels with a hash of what they mean: rows that carry another hash come from an earlier definition.
+-- The funnels with a hash of what they mean, which each row of an attempt carries.
 with funnels as (
     select * from {{ ref('funnels') }}
 ),
