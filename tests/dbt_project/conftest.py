@@ -25,15 +25,15 @@ class Shop:
         self.platform = Platform(path, all_tables())
         self.analytics = Analytics(self.platform.warehouse)
 
-    def receive(self, events: Sequence[dict[str, Any]], at: datetime = RECEIVED) -> None:
+    def receive(self, events: Sequence[dict[str, Any]], at: datetime = RECEIVED, source: str = "shop") -> None:
         """Events go through the collector's mapping, the log and the lake into the raw tables."""
         for start in range(0, len(events), 5_000):
-            self.publish(events[start : start + 5_000], at)
+            self.publish(events[start : start + 5_000], at, source)
         self.load()
 
-    def publish(self, body: object, at: datetime = RECEIVED) -> None:
+    def publish(self, body: object, at: datetime = RECEIVED, source: str = "shop") -> None:
         """What a request with this body puts into the log."""
-        results = map_body(msgspec.json.encode(body), Reception("shop", at), Limits(batch_events=10_000))
+        results = map_body(msgspec.json.encode(body), Reception(source, at), Limits(batch_events=10_000))
         self.platform.broker.publish([result for result in results if isinstance(result, Record)])
 
     def load(self) -> None:
