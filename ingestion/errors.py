@@ -10,6 +10,7 @@
         ├── UnknownTopic           the log has no topic of this name
         ├── OffsetOutOfRange       the log does not hold this position
         ├── LakeHistoryGone        the lake no longer lists a commit that was not loaded yet
+        ├── ModelsNotBuilt         the warehouse lacks a model that is to be read
         └── ReloadRefused          the lake no longer holds what the ledger names
 
 A message names the thing, the value and the next step.
@@ -58,6 +59,10 @@ class OffsetOutOfRange(PermanentError):
 
 class LakeHistoryGone(PermanentError):
     """The lake cleaned away a log entry that was still to be loaded."""
+
+
+class ModelsNotBuilt(PermanentError):
+    """The warehouse lacks a model that is to be read."""
 
 
 class ReloadRefused(PermanentError):

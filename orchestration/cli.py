@@ -4,14 +4,19 @@ What is heavy is imported by the command that needs it: `headrace collect` must 
 """
 
 import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from ingestion.cli import cli, console, main
 from ingestion.settings import read_settings
+from ingestion.warehouse import Warehouse, open_warehouse
 
 __all__ = ["cli", "main"]
+
+DATE = click.DateTime(["%Y-%m-%d"])
 
 
 @cli.command()
@@ -31,3 +36,28 @@ def demo_command(events: int, seed: int, home: Path) -> None:
     from orchestration import demo
 
     sys.exit(demo.run(console, home, events, seed))
+
+
+@cli.command("report")
+@click.option("--from", "first", type=DATE, required=True, help="First date, like 2026-11-01 (UTC).")
+@click.option("--to", "last", type=DATE, required=True, help="Last date, which is part of the report.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), default="report.html", show_default=True)
+def report_command(first: datetime, last: datetime, output: Path) -> None:
+    """Write funnels, retention, products and revenue of a date range as one page of HTML."""
+    from orchestration.report import write_report
+
+    if last < first:
+        raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")
+    warehouse = open_warehouse(read_settings().warehouse_url)
+    output.write_text(write_report(_published(warehouse), first.date(), last.date()), encoding="utf-8")
+    click.echo(f"{output}: {first:%Y-%m-%d} to {last:%Y-%m-%d}")
+
+
+def _published(warehouse: Warehouse) -> Callable[[str, Sequence[object]], list[tuple[object, ...]]]:
+    """Asks the copy for readers."""
+
+    def query(sql: str, parameters: Sequence[object]) -> list[tuple[object, ...]]:
+        columns = warehouse.read(sql, parameters).columns
+        return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+    return query
