@@ -31,7 +31,7 @@ ENTRY, STEPS = "#8b93a1", ("#0072b2", "#d55e00", "#009e73", "#a3618f")
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", PAPER: "paper", ENTRY: "entry"} | {
     c: f"step-{n}" for n, c in enumerate(STEPS)
 }
-WIDTH, ROW, LABEL_GAP = 460, 56, 0.11
+WIDTH, ROW, LABEL_GAP, LONGEST_LABEL = 440, 56, 0.24, 14
 PNG_COLOURS = 24
 NOT_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
@@ -63,17 +63,17 @@ def conversion_chart(funnel: Funnel, first: date, last: date) -> str:
         return _svg(figure, "Share of the visitors who entered on a date that reached a step")
 
 
-def day_bars(name: str, values: Sequence[float | None]) -> str:
-    """A small bar per date; the highest has full height."""
+def day_bars(name: str, values: Sequence[float | None], running: bool) -> str:
+    """A small bar per date, the highest of full height; lighter the last, where that date is not over."""
     with _drawing(name):
         figure, axes = _canvas(220, 36)
         top = max([value for value in values if value], default=1)
         slot = 220 / max(len(values), 1)
-        heights = [(value or 0) / top * 34 for value in values]
-        lefts = [place * slot for place in range(len(values))]
-        axes.bar(
-            lefts, heights, bottom=[36 - h for h in heights], width=min(slot * 0.8, 24), align="edge", color=STEPS[0]
-        )
+        for place, value in enumerate(values):
+            height = (value or 0) / top * 34
+            faded = 0.4 if running and place == len(values) - 1 else 1
+            left, width = place * slot, min(slot * 0.8, 24)
+            axes.bar(left, height, bottom=36 - height, width=width, align="edge", color=STEPS[0], alpha=faded)
         return _svg(figure, f"{name} by day")
 
 
@@ -190,10 +190,10 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], dates: int) 
     lowest = 0.0
     for value, name, colour in sorted(ends):
         place = max(value, lowest)
-        lowest = place + 2.2 * LABEL_GAP * height
-        axes.text(
-            dates - 0.2, place, f"{name}\n{as_percent(value)}", color=colour, size=12, va="center", linespacing=1.15
-        )
+        lowest = place + LABEL_GAP * height
+        short = name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
+        said = f"{short}\n{as_percent(value)}"
+        axes.text(dates - 0.2, place, said, color=colour, size=12, va="center", linespacing=1.15)
 
 
 def _canvas(width: int, height: int) -> tuple[Figure, Axes]:

@@ -1,6 +1,6 @@
 """A date range of the shop as one page of HTML that asks nothing of any server: to forward, to print, to keep."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from importlib.resources import files
@@ -44,39 +44,34 @@ def write_report(query: Query, first: date, last: date) -> str:
     marts.check_built(query)
     as_of = marts.read_as_of(query)
     days = marts.read_days(query, first, last, as_of) if as_of else []
-    facts = {"title": numbers.as_range(first, last), "as_of": as_of, "days": days, "notes": []}
+    facts: dict[str, Any] = {"title": numbers.as_range(first, last), "as_of": as_of, "days": days, "notes": []}
     if as_of and days:
         facts |= _read_facts(query, first, last, as_of, days)
     return _template().render(facts)
 
 
-def _read_facts(query: Query, first: date, last: date, as_of: datetime, days: Sequence[marts.Day]) -> Mapping[str, Any]:
+def _read_facts(query: Query, first: date, last: date, as_of: datetime, days: Sequence[marts.Day]) -> dict[str, Any]:
     """What the template shows."""
     funnels = read_funnels(query, first, last, as_of)
     cohorts = marts.read_cohorts(query, first, last, as_of)
-    revenue = marts.read_revenue(query, first, last)
-    left = {
-        place.name
-        for funnel in funnels
-        for (_, kind), top in funnel.places.items()
-        for place in top
-        if kind == "product"
-    }
+    returns = [share(returned.visitors, cohort.visitors) or 0 for cohort in cohorts for returned in cohort.returned]
     return {
         "notes": list(_notes(last, as_of, marts.read_stale_dates(query, first, last), funnels)),
-        "tiles": _tiles(
-            days, marts.count_visitors(query, first, last), revenue, marts.read_carts(query, first, last, as_of)
-        ),
-        "revenue": revenue,
+        "tiles": _tiles(query, first, last, as_of, days),
+        "revenue": marts.read_revenue(query, first, last),
         "funnels": [_picture(funnel, first, last) for funnel in funnels],
         "cohorts": cohorts,
         "weeks": max((len(cohort.returned) for cohort in cohorts), default=0),
-        "best_return": max(
-            (share(c.visitors, cohort.visitors) or 0 for cohort in cohorts for c in cohort.returned), default=0
-        ),
+        "best_return": max(returns, default=0),
         "products": marts.read_products(query, first, last),
-        "names": marts.read_names(query, sorted(left), last),
+        "names": marts.read_names(query, _left_products(funnels), last),
     }
+
+
+def _left_products(funnels: Sequence[Funnel]) -> list[str]:
+    """The products before which people left."""
+    places = [places for funnel in funnels for (_, kind), places in funnel.places.items() if kind == "product"]
+    return sorted({place.name for top in places for place in top})
 
 
 def define(funnel: Funnel) -> str:
@@ -93,48 +88,37 @@ def _picture(funnel: Funnel, first: date, last: date) -> PicturedFunnel:
     return PicturedFunnel(funnel, define(funnel), Markup(steps), Markup(days))  # noqa: S704  matplotlib has escaped it
 
 
-def _tiles(
-    days: Sequence[marts.Day], visitors: int, revenue: Sequence[marts.Revenue], carts: marts.Carts
-) -> list[Tile]:
-    sessions, orders = sum(day.sessions for day in days), sum(day.orders for day in days)
-    converting = sum(day.converting_sessions for day in days)
-    return [
-        Tile(
-            "Visitors",
-            [numbers.as_count(visitors)],
-            "different people, counted once",
-            _bars("Visitors", [d.visitors for d in days]),
-        ),
-        Tile(
-            "Sessions",
-            [numbers.as_count(sessions)],
-            "begun on these dates",
-            _bars("Sessions", [d.sessions for d in days]),
-        ),
-        Tile("Orders", [numbers.as_count(orders)], "placed on these dates", _bars("Orders", [d.orders for d in days])),
-        Tile(
-            "Conversion",
-            [numbers.as_percent(share(converting, sessions))],
-            f"{numbers.as_count(converting)} sessions with an order",
-            _bars("Conversion", [d.conversion for d in days]),
-        ),
-        Tile(
-            "Net revenue",
-            [numbers.as_money(money.net, money.currency) for money in revenue] or [numbers.DASH],
-            "orders less refunds, never added across currencies",
-        ),
-        Tile(
-            "Cart abandonment",
-            [numbers.as_percent(share(carts.abandoned, carts.decided))],
-            f"{numbers.as_count(carts.abandoned)} of {numbers.as_count(carts.decided)} products put into a cart;"
-            f" {numbers.as_count(carts.recovered)} more were ordered late"
-            + (f"; {numbers.as_count(carts.open)} are not final yet and not counted" if carts.open else ""),
-        ),
+def _tiles(query: Query, first: date, last: date, as_of: datetime, days: Sequence[marts.Day]) -> list[Tile]:
+    """The key figures of the range."""
+    sessions, converting = sum(day.sessions for day in days), sum(day.converting_sessions for day in days)
+    running = days[-1].day >= as_of.date()
+    counted = {
+        "Visitors": (marts.count_visitors(query, first, last), "counted once, however often they came"),
+        "Sessions": (sessions, "begun on these dates"),
+        "Orders": (sum(day.orders for day in days), "placed on these dates"),
+    }
+    tiles = [
+        Tile(label, [numbers.as_count(count)], detail, _bars(label, [getattr(d, label.lower()) for d in days], running))
+        for label, (count, detail) in counted.items()
     ]
+    conversion = _bars("Conversion", [day.conversion for day in days], running)
+    with_order = f"{numbers.as_count(converting)} sessions with an order"
+    tiles.append(Tile("Conversion", [numbers.as_percent(share(converting, sessions))], with_order, conversion))
+    net = [numbers.as_money(money.net, money.currency) for money in marts.read_revenue(query, first, last)]
+    tiles.append(Tile("Net revenue", net or [numbers.DASH], "orders less refunds, each currency by itself"))
+    return [*tiles, _cart_tile(marts.read_carts(query, first, last, as_of))]
 
 
-def _bars(name: str, values: Sequence[float | None]) -> Markup:
-    return Markup(charts.day_bars(name, values))  # noqa: S704  matplotlib has escaped it
+def _cart_tile(carts: marts.Carts) -> Tile:
+    decided = f"{numbers.as_count(carts.abandoned)} of {numbers.as_count(carts.decided)} additions to a cart"
+    recovered = f"{numbers.as_count(carts.recovered)} more were abandoned and ordered later"
+    still_open = f"; {numbers.as_count(carts.open)} are not final yet and not counted" if carts.open else ""
+    share_abandoned = numbers.as_percent(share(carts.abandoned, carts.decided))
+    return Tile("Cart abandonment", [share_abandoned], f"{decided}; {recovered}{still_open}")
+
+
+def _bars(name: str, values: Sequence[float | None], running: bool) -> Markup:
+    return Markup(charts.day_bars(name, values, running))  # noqa: S704  matplotlib has escaped it
 
 
 def _notes(last: date, as_of: datetime, stale: Sequence[date], funnels: Sequence[Funnel]) -> Iterator[str]:
