@@ -49,11 +49,14 @@ class Shop:
         """Build until nothing is stale; returns how many builds it took."""
         builds = 0
         while (stale := self.staleness()).dates:
-            dates = [date.event_date for date in stale.dates]
-            self.analytics.build(dates)
-            self.platform.warehouse.record_built(dates, stale.load_seq)
+            self.build([date.event_date for date in stale.dates], stale.load_seq)
             builds += 1
         return builds
+
+    def build(self, dates: Sequence[str], seen: int) -> None:
+        """Build some dates, which have seen the loads up to `seen`."""
+        self.analytics.build(dates)
+        self.platform.warehouse.record_built(dates, seen)
 
 
 MakeShop = Callable[[str], Shop]

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tests.dbt_project.conftest import Shop
-from tests.dbt_project.test_incremental import event
+from tests.dbt_project.histories import event
 
 FIRST = datetime(2025, 10, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)

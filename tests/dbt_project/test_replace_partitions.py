@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from tests.dbt_project.analytics import problems
 from tests.dbt_project.conftest import Shop
-from tests.dbt_project.test_incremental import event
+from tests.dbt_project.histories import event
 
 NOON = datetime(2025, 10, 1, 12, 0, tzinfo=UTC)
 SESSIONS = ("--select", "fct_sessions")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.dbt_project.conftest import Shop
-from tests.dbt_project.test_incremental import event
+from tests.dbt_project.histories import event
 
 NOON = datetime(2025, 10, 6, 12, 0, tzinfo=UTC)
 """A Monday."""
