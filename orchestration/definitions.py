@@ -5,6 +5,7 @@ import dagster as dg
 from orchestration import schedules
 from orchestration.checks import CHECK_RAW, raw_checks
 from orchestration.dbt_runner import hash_definitions, prepare_manifest
+from orchestration.freshness import keep_fresh
 from orchestration.lake import lake_assets
 from orchestration.models import build_models
 from orchestration.partitions import DATES, HOURS
@@ -17,7 +18,7 @@ from sensors.stores import Stores
 @dg.definitions
 def definitions() -> dg.Definitions:
     """Assets, checks, jobs, sensors and schedules; the dbt project is parsed where it has changed."""
-    models = build_models(prepare_manifest())
+    tables, models = dg.map_asset_specs(keep_fresh, [raw, build_models(prepare_manifest())])
     build = dg.define_asset_job(
         "build_models",
         dg.AssetSelection.assets(models).without_checks(),
@@ -27,7 +28,7 @@ def definitions() -> dg.Definitions:
         "check_models", dg.AssetSelection.checks_for_assets(models), description="Runs every test of dbt."
     )
     return dg.Definitions(
-        assets=[*lake_assets(), raw, event_dates, models],
+        assets=[*lake_assets(), tables, event_dates, models],
         asset_checks=[raw_checks],
         jobs=[schedules.load_raw, schedules.replay_raw, build, CHECK_RAW, check_models],
         sensors=[build_landed_commits(schedules.load_raw, HOURS), build_stale_dates(build, DATES, hash_definitions)],
