@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingestion.contracts.native import Limits
@@ -49,7 +49,18 @@ class Settings(BaseSettings):
     rotate_rows: int = Field(100_000, ge=1, description="rows after which the lander commits a table")
     rotate_bytes: int = Field(32 * MIB, ge=1, description="bytes after which the lander commits a table")
     rotate_seconds: float = Field(15.0, ge=0, description="seconds after which the lander commits a table")
+    alert_webhook: str = Field(
+        "", description="URL that is told of failed runs, red checks and tables that are too old"
+    )
+    run_retention_days: int = Field(14, ge=1, description="how long Dagster keeps finished runs and their messages")
     crash_at: str = Field("", description="point at which to kill the process, for tests: lander.committed:2")
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _is_a_url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("use a URL like https://hooks.example.com/services/T0/B0")
+        return value
 
     @model_validator(mode="after")
     def _a_body_fits_in_flight(self) -> Self:

@@ -10,6 +10,7 @@ from orchestration.lake import lake_assets
 from orchestration.models import build_models
 from orchestration.partitions import DATES, HOURS
 from orchestration.warehouse import event_dates, raw
+from sensors.alerts import alerts
 from sensors.landed_commits import build_landed_commits
 from sensors.stale_dates import build_stale_dates
 from sensors.stores import Stores
@@ -31,7 +32,11 @@ def definitions() -> dg.Definitions:
         assets=[*lake_assets(), tables, event_dates, models],
         asset_checks=[raw_checks],
         jobs=[schedules.load_raw, schedules.replay_raw, build, CHECK_RAW, check_models],
-        sensors=[build_landed_commits(schedules.load_raw, HOURS), build_stale_dates(build, DATES, hash_definitions)],
+        sensors=[
+            build_landed_commits(schedules.load_raw, HOURS),
+            build_stale_dates(build, DATES, hash_definitions),
+            alerts,
+        ],
         schedules=[schedules.nightly_replay, schedules.hourly(CHECK_RAW, 20), schedules.hourly(check_models, 25)],
         resources={"stores": Stores()},
         executor=dg.in_process_executor,

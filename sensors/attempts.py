@@ -45,13 +45,13 @@ def read_attempts(instance: dg.DagsterInstance, job: str) -> list[Attempt] | Non
             record.start_time or record.create_timestamp.timestamp(),
             record.end_time or record.update_timestamp.timestamp(),
             record.dagster_run.is_success,
-            _covered(record.dagster_run),
+            covered(record.dagster_run),
         )
         for record in records
     ]
 
 
-def _covered(run: dg.DagsterRun) -> Callable[[str], bool]:
+def covered(run: dg.DagsterRun) -> Callable[[str], bool]:
     """Whether a run was asked for a table, or for a partition key."""
     tables = run.tags.get(TABLES_TAG, "").split(",")
     first, last = run.tags.get(RANGE_START, ""), run.tags.get(RANGE_END, "")

@@ -87,3 +87,15 @@ def test_limits_under_which_a_body_could_never_pass_are_refused(monkeypatch: pyt
     monkeypatch.setenv("HEADRACE_MAX_INFLIGHT_SOURCE_BYTES", "1000")
     with pytest.raises(ConfigurationError, match="must not fall"):
         read_settings()
+
+
+def test_a_webhook_that_is_no_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_ALERT_WEBHOOK", "hooks.example.com")
+    with pytest.raises(ConfigurationError, match=r"HEADRACE_ALERT_WEBHOOK is 'hooks.example.com': .*use a URL like"):
+        read_settings()
+
+
+def test_dagsters_instance_lies_under_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_HOME", "data")
+    assert read_settings().dagster_home == tmp_path / "data" / "dagster"

@@ -21,7 +21,7 @@ def test_both_files_name_the_same_location() -> None:
 
 def test_sensors_and_schedules_run_without_being_switched_on() -> None:
     sensors, schedules = repository().sensor_defs, repository().schedule_defs
-    assert {sensor.name for sensor in sensors} == {"landed_commits", "stale_dates"}
+    assert {sensor.name for sensor in sensors} == {"landed_commits", "stale_dates", "alerts"}
     assert {schedule.name for schedule in schedules} == {
         "nightly_replay",
         "check_raw_schedule",
