@@ -5,12 +5,12 @@ What is heavy is imported by the command that needs it: `headrace collect` must 
 
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from ingestion.cli import cli, console, main
+from ingestion.cli import TABLE, cli, console, main
 from ingestion.settings import read_settings
 from ingestion.warehouse import Warehouse, open_warehouse
 
@@ -36,6 +36,34 @@ def demo_command(events: int, seed: int, home: Path) -> None:
     from orchestration import demo
 
     sys.exit(demo.run(console, home, events, seed))
+
+
+@cli.command()
+@click.option("--from", "first", required=True, help="First landing hour, like 2026-11-20-10, or date (UTC).")
+@click.option("--to", "last", required=True, help="Last landing hour or date; included.")
+@click.option("--table", "names", multiple=True, type=TABLE, help="Only this table; may be repeated.")
+@click.option("--build/--no-build", default=True, show_default=True, help="Build the dates that it made stale.")
+def replay(first: str, last: str, names: tuple[str, ...], build: bool) -> None:
+    """Load a range of landing hours again from the lake, as one run; then build what follows from them."""
+    from orchestration import runs
+    from orchestration.instance import open_instance
+
+    first, last = runs.hours_between(first, last, datetime.now(UTC))
+    with open_instance(read_settings()) as instance:
+        is_done = runs.replay(instance, console, first, last, names)
+        if is_done and build:
+            is_done = runs.build(instance, console)
+    sys.exit(0 if is_done else 1)
+
+
+@cli.command("build")
+def build_command() -> None:
+    """Build every event date that is stale now."""
+    from orchestration import runs
+    from orchestration.instance import open_instance
+
+    with open_instance(read_settings()) as instance:
+        sys.exit(0 if runs.build(instance, console) else 1)
 
 
 @cli.command("report")

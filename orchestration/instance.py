@@ -1,11 +1,15 @@
 """Dagster's own state in one folder, DAGSTER_HOME: its configuration, its workspace, and what a crash left in it."""
 
 import json
+import logging
+import os
 import shutil
 import time
 from pathlib import Path
 
 import dagster as dg
+
+from ingestion.settings import Settings
 
 CONFIGURATION = Path(__file__).with_name("dagster.yaml")
 LOCATION = "headrace"
@@ -26,6 +30,14 @@ def prepare_instance(home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     if not (home / CONFIGURATION.name).exists():
         shutil.copy(CONFIGURATION, home)
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """The instance that DAGSTER_HOME names, else the one that `headrace up` runs."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # how Dagster makes its tables is no news
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home)
+    prepare_instance(home)
+    return dg.DagsterInstance.from_config(str(home))
 
 
 def write_workspace(home: Path, port: int) -> Path:

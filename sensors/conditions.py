@@ -122,10 +122,12 @@ def _is_made_good(
 def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, name: str) -> Condition:
     first, last = run.tags.get(RANGE_START, "?"), run.tags.get(RANGE_END, "?")
     todo = TODO.get(run.job_name, RUNS_AGAIN).format(first=first, last=last)
-    return Condition(f"{run.job_name} failed", name, f"{_why(instance, run.run_id)} (run {run.run_id[:8]})", todo)
+    return Condition(
+        f"{run.job_name} failed", name, f"{why_it_failed(instance, run.run_id)} (run {run.run_id[:8]})", todo
+    )
 
 
-def _why(instance: dg.DagsterInstance, run_id: str) -> str:
+def why_it_failed(instance: dg.DagsterInstance, run_id: str) -> str:
     """The message of a run's failure, without its stack."""
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     records = instance.get_records_for_run(run_id, of_type=kinds, limit=1).records

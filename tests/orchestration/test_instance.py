@@ -3,7 +3,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestration.instance import CONFIGURATION, UNDER_WAY, end_crashed_runs, prepare_instance, wait_for_runs
+from ingestion.settings import read_settings
+from orchestration.instance import (
+    CONFIGURATION,
+    UNDER_WAY,
+    end_crashed_runs,
+    open_instance,
+    prepare_instance,
+    wait_for_runs,
+)
 from tests.orchestration.control import repository
 
 
@@ -52,3 +60,13 @@ def test_a_run_that_does_not_end_is_waited_for_only_so_long(home: Path) -> None:
     wait_for_runs(home, 0.0)
     end_crashed_runs(home)
     wait_for_runs(home, 60.0)
+
+
+def test_the_instance_is_the_one_that_is_named_or_that_of_headrace_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    for named, home in ((None, tmp_path / "dagster"), (str(tmp_path / "other"), tmp_path / "other")):
+        monkeypatch.setenv("DAGSTER_HOME", named) if named else monkeypatch.delenv("DAGSTER_HOME", raising=False)
+        with open_instance(read_settings()) as instance:
+            assert instance.root_directory == str(home)

@@ -83,6 +83,21 @@ def test_a_named_range_of_hours_is_loaded_again_in_one_run(control: Control) -> 
     assert said(control, CARTS)["rows_loaded"] == 4
 
 
+def test_a_backfill_in_the_ui_loads_exactly_its_range_again(control: Control) -> None:
+    """With a single-run policy it launches this run."""
+    control.land("cart_viewed", events=4)
+    control.platform.now -= timedelta(hours=5)
+    control.platform.publish("cart_viewed", 3)
+    control.platform.land()
+    control.run("landed_commits")
+    first, last = control.platform.now - timedelta(hours=1), control.platform.now + timedelta(hours=1)
+    tags = {RANGE_START: f"{first:{HOUR_FORMAT}}", RANGE_END: f"{last:{HOUR_FORMAT}}"}
+    run = control.execute("__ASSET_JOB", dg.RunRequest(asset_selection=[CARTS], asset_check_keys=[], tags=tags))
+    assert run.success
+    assert said(control, CARTS)["rows_loaded"] == 3, "those of now are not in the range"
+    assert control.platform.audit().status == 0
+
+
 def test_a_replay_twice_while_new_data_lands_changes_nothing(control: Control) -> None:
     control.land("cart_viewed", events=4)
     control.run("landed_commits")

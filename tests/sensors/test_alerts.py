@@ -56,7 +56,8 @@ class Ticks:
     """The sensor as the daemon evaluates it: every tick is a new process's, and only the cursor is kept."""
 
     def __init__(self, shop: Shop) -> None:
-        self.shop, self.cursor = shop, None
+        self.shop = shop
+        self.cursor: str | None = None
 
     def tick(self) -> str:
         """Evaluate once; what the tick says."""
