@@ -24,7 +24,7 @@ def test_a_project_that_changed_is_parsed_again(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(dbt_runner, "run_dbt", parse)
     assert prepare_manifest() == target
-    assert parsed == [["parse"]]
+    assert parsed == [["parse", "--quiet"]]
 
 
 def test_a_failure_names_what_dbt_refused(control: Control) -> None:
