@@ -34,13 +34,13 @@ def history(seed: int = 1) -> list[Event]:
 
 def _visit(chance: random.Random, visit: int) -> Iterator[Event]:
     moment = BEGIN + timedelta(days=chance.randrange(26), minutes=chance.randrange(1440), microseconds=visit)
-    visitor, product = f"u{chance.randrange(90)}", chance.choice(list(NAMES))
-    for event_type in VISIT[: chance.randint(1, len(VISIT))]:
+    visitor, product = f"u{chance.randrange(240)}", chance.choice(list(NAMES))
+    for event_type in VISIT[: chance.choice((1, 2, 2, 3, 4, 5, 6, 6))]:
         if event_type == "product_removed" and chance.random() < 0.7:
             continue
         yield _event(event_type, moment, visitor, product)
         moment += timedelta(minutes=chance.choice((2, 9, 31, 300, 2000, 9000)))
-    if chance.random() < 0.1:
+    if chance.random() < 0.03:
         yield _event("order_refunded", moment, visitor, product)
 
 
@@ -158,16 +158,40 @@ def _cohorts(events: Iterable[Event]) -> dict[date, list[int]]:
     return {monday: counts for monday, counts in cohorts.items() if monday + timedelta(days=7) > FIRST}
 
 
-def through(steps: Sequence[str], excluded: str | None, events: Sequence[Event]) -> list[tuple[int, int]]:
-    """Per step of a funnel of a visitor and a week: who reached it, and who stopped there and may still go on."""
-    reached, still_open = Counter[int](), Counter[int]()
+@dataclass(frozen=True)
+class Journey:
+    """How far a visitor came in a funnel of a week, and whether they may still come further."""
+
+    events: Sequence[Event]
+    level: int
+    is_open: bool
+
+
+def journeys(steps: Sequence[str], excluded: str | None, events: Sequence[Event]) -> Iterator[Journey]:
     for mine in of_visitors(events):
         attempts = [_attempt(n, steps, excluded, mine) for n, event in enumerate(mine) if _enters(event, steps[0])]
         if attempts:
             level = max(level for level, _ in attempts)
-            reached.update(range(1, level + 1))
-            still_open[level] += level < len(steps) and any(is_open for _, is_open in attempts)
-    return [(reached[step], still_open[step]) for step in range(1, len(steps) + 1)]
+            yield Journey(mine, level, level < len(steps) and any(is_open for _, is_open in attempts))
+
+
+def through(steps: Sequence[str], excluded: str | None, events: Sequence[Event]) -> list[tuple[int, int]]:
+    """Per step: who reached it, and who stopped there and may still go on."""
+    all_journeys = list(journeys(steps, excluded, events))
+    return [
+        (sum(j.level >= step for j in all_journeys), sum(j.level == step and j.is_open for j in all_journeys))
+        for step in range(1, len(steps) + 1)
+    ]
+
+
+def left_at_entry(steps: Sequence[str], events: Sequence[Event]) -> list[tuple[str, int]]:
+    """The last products per date of visitors who got no further than to enter, and no longer can; most first."""
+    counts: Counter[str] = Counter()
+    for journey in journeys(steps, None, events):
+        if journey.level == 1 and not journey.is_open:
+            entries = {at(event).date(): product_of(event) for event in journey.events if _enters(event, steps[0])}
+            counts.update(set(entries.values()))
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _enters(event: Event, step: str) -> bool:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from ingestion.errors import ModelsNotBuilt
 from ingestion.warehouse.duckdb import DuckDBWarehouse
+from orchestration.cli import cli
 from orchestration.numbers import as_count, as_money, as_percent, as_range, as_short_date
 from orchestration.report import write_report
 from tests.dbt_project.conftest import Shop
-from tests.orchestration.known_shop import FIRST, HOSTILE, LAST, NAMES, find_truth, history, through
+from tests.orchestration.known_shop import FIRST, HOSTILE, LAST, NAMES, find_truth, history, left_at_entry, through
 from tests.orchestration.page import Page
 
 pytestmark = pytest.mark.xdist_group("known_shop")
@@ -93,6 +95,12 @@ def test_who_may_still_go_on_is_not_counted_as_lost(page: Page) -> None:
     row = page.tables["Visitors lost after each step"][1]
     assert row[:4] == ["view to purchase", "viewed", str(viewed[0] - added[0] - viewed[1]), row[3]]
     assert row[3] == rate(viewed[0] - added[0] - viewed[1], viewed[0])
+
+
+def test_where_people_drop_names_the_products_that_they_left(page: Page) -> None:
+    left = left_at_entry(["product_viewed", "product_added", "order_completed"], history())[:3]
+    row = page.tables["Visitors lost after each step"][1]
+    assert row[5] == ", ".join(f"{NAMES[product] or product}\N{NO-BREAK SPACE}{count}" for product, count in left)
 
 
 def test_products_are_counted_by_name(page: Page) -> None:
@@ -181,3 +189,17 @@ def test_models_that_have_seen_no_event_say_so(copy: DuckDBWarehouse) -> None:
         return [(None,)] if "max(received_at)" in sql else copy.query(sql, parameters)
 
     assert "No event has reached the warehouse yet." in Page(write_report(nothing, FIRST, LAST)).texts
+
+
+def test_the_command_writes_the_page(copy: DuckDBWarehouse, html: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_WAREHOUSE", f"duckdb://{copy.path}")
+    output = copy.path.parent / "page.html"
+    asked = ["report", "--from", str(FIRST), "--to", str(LAST), "--output", str(output)]
+    done = CliRunner().invoke(cli, asked, catch_exceptions=False)
+    assert done.output == f"{output}: 2026-03-04 to 2026-03-22\n"
+    assert output.read_text() == html
+
+
+def test_the_command_refuses_dates_in_the_wrong_order() -> None:
+    done = CliRunner().invoke(cli, ["report", "--from", "2026-03-22", "--to", "2026-03-04"])
+    assert done.exit_code == 2 and "2026-03-04 is before --from 2026-03-22" in done.output
