@@ -36,7 +36,7 @@ from ingestion.sent import check_sent
 from ingestion.settings import Settings, read_settings
 from ingestion.steps import crash_at, run
 from ingestion.tables import all_tables, table_named
-from ingestion.warehouse import open_warehouse
+from ingestion.warehouse import open_warehouse, read
 
 console = Console()
 SHOWN_ROWS = 200
@@ -291,7 +291,7 @@ def rejected_replay(code: str | None, again: bool) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 def query(sql: str, as_csv: bool) -> None:
     """Ask the warehouse what was built last; the models are in schema `analytics`. Holds up nobody."""
-    answer = open_warehouse(read_settings().warehouse_url).read(sql)
+    answer = read(open_warehouse(read_settings().warehouse_url), sql)
     if as_csv:
         pyarrow.csv.write_csv(answer, sys.stdout.buffer)
         return

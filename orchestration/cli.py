@@ -4,7 +4,6 @@ What is heavy is imported by the command that needs it: `headrace collect` must 
 """
 
 import sys
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import click
 
 from ingestion.cli import TABLE, cli, console, main
 from ingestion.settings import read_settings
-from ingestion.warehouse import Warehouse, open_warehouse
+from ingestion.warehouse import open_warehouse
 
 __all__ = ["cli", "main"]
 
@@ -72,20 +71,11 @@ def build_command() -> None:
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), default="report.html", show_default=True)
 def report_command(first: datetime, last: datetime, output: Path) -> None:
     """Write funnels, retention, products and revenue of a date range as one page of HTML."""
+    from orchestration.funnels import published
     from orchestration.report import write_report
 
     if last < first:
         raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")
-    warehouse = open_warehouse(read_settings().warehouse_url)
-    output.write_text(write_report(_published(warehouse), first.date(), last.date()), encoding="utf-8")
+    with published(open_warehouse(read_settings().warehouse_url)) as query:
+        output.write_text(write_report(query, first.date(), last.date()), encoding="utf-8")
     click.echo(f"{output}: {first:%Y-%m-%d} to {last:%Y-%m-%d}")
-
-
-def _published(warehouse: Warehouse) -> Callable[[str, Sequence[object]], list[tuple[object, ...]]]:
-    """Asks the copy for readers."""
-
-    def query(sql: str, parameters: Sequence[object]) -> list[tuple[object, ...]]:
-        columns = warehouse.read(sql, parameters).columns
-        return list(zip(*(column.to_pylist() for column in columns), strict=True))
-
-    return query

@@ -9,6 +9,7 @@ from orchestration.freshness import keep_fresh
 from orchestration.lake import lake_assets
 from orchestration.models import build_models
 from orchestration.partitions import DATES, HOURS
+from orchestration.reports import WRITE_REPORT, report_schedule, shop_report
 from orchestration.warehouse import event_dates, raw
 from sensors.alerts import alerts
 from sensors.landed_commits import build_landed_commits
@@ -29,15 +30,20 @@ def definitions() -> dg.Definitions:
         "check_models", dg.AssetSelection.checks_for_assets(models), description="Runs every test of dbt."
     )
     return dg.Definitions(
-        assets=[*lake_assets(), tables, event_dates, models],
+        assets=[*lake_assets(), tables, event_dates, models, shop_report],
         asset_checks=[raw_checks],
-        jobs=[schedules.load_raw, schedules.replay_raw, build, CHECK_RAW, check_models],
+        jobs=[schedules.load_raw, schedules.replay_raw, build, CHECK_RAW, check_models, WRITE_REPORT],
         sensors=[
             build_landed_commits(schedules.load_raw, HOURS),
             build_stale_dates(build, DATES, hash_definitions),
             alerts,
         ],
-        schedules=[schedules.nightly_replay, schedules.hourly(CHECK_RAW, 20), schedules.hourly(check_models, 25)],
+        schedules=[
+            schedules.nightly_replay,
+            schedules.hourly(CHECK_RAW, 20),
+            schedules.hourly(check_models, 25),
+            report_schedule,
+        ],
         resources={"stores": Stores()},
         executor=dg.in_process_executor,
     )

@@ -22,7 +22,7 @@ from ingestion.lander import GROUP
 from ingestion.sent import check_sent
 from ingestion.settings import Settings
 from ingestion.tables import all_tables
-from ingestion.warehouse import Warehouse, open_warehouse
+from ingestion.warehouse import Warehouse, open_warehouse, read
 from orchestration.deployment import READY_SECONDS, run_services
 from orchestration.services import Services, free_port, wait_until_ready
 
@@ -118,14 +118,14 @@ def _built(warehouse: Warehouse) -> tuple[int, int]:
 
 def _print_models(console: Console, warehouse: Warehouse, home: Path) -> None:
     """A funnel and the most viewed products, from the copy for readers, and where to look next."""
-    steps = warehouse.read(FUNNEL).to_pylist()
+    steps = read(warehouse, FUNNEL).to_pylist()
     grid = Grid("step", "visitors", "of those before", title="funnel view_to_purchase")
     for before, step in zip([None, *steps], steps, strict=False):
         share = f"{step['visitors'] / before['visitors']:.1%}" if before and before["visitors"] else ""
         grid.add_row(step["step_name"], f"{step['visitors']:,}", share)
     console.print(grid)
     grid = Grid("product", "", "views", "orders", title="most viewed products")
-    for product in warehouse.read(TOP_PRODUCTS).to_pylist():
+    for product in read(warehouse, TOP_PRODUCTS).to_pylist():
         grid.add_row(product["product_id"], product["name"], f"{product['views']:,}", f"{product['orders']:,}")
     console.print(grid)
     console.print(f"Go on with it: export HEADRACE_HOME={home}, then")

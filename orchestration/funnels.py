@@ -4,14 +4,29 @@ Visitors are distinct over the range, so days do not add up to it. Of an attempt
 data, nobody knows whether it goes on: it is open, and not lost. Rows of an earlier definition are left out and counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+from ingestion.warehouse import Warehouse
+
 Query = Callable[[str, Sequence[object]], list[tuple[Any, ...]]]
 """Runs SQL with `?` for its parameters and returns the rows."""
+
+
+@contextmanager
+def published(warehouse: Warehouse) -> Iterator[Query]:
+    """Asks what readers of a warehouse see, one and the same for as long as the block runs."""
+    with warehouse.snapshot() as read:
+
+        def query(sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+            columns = read(sql, parameters).columns
+            return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+        yield query
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ Raw tables live in schema `raw`, one per record type; what was loaded is in sche
     definitions   what the models meant when everything was built: a hash, one row
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +20,9 @@ from ingestion.counting import CommitCount, Count, PartitionCount
 from ingestion.errors import ConfigurationError
 from ingestion.lake import Commit, LakeFile, Range
 from ingestion.tables import Table
+
+Read = Callable[..., pa.Table]
+"""Runs SQL, with its parameters as a second argument, and returns the result."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,14 @@ class Warehouse(Protocol):
     def publish(self) -> None:
         """Show readers what is committed; nothing to do where readers and writers do not hold each other up."""
 
-    def read(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """The result of a query on what was published last, whatever writers do meanwhile."""
+    def snapshot(self) -> AbstractContextManager[Read]:
+        """Queries on what was published last, all of them on the same publication, whatever writers do meanwhile."""
+
+
+def read(warehouse: Warehouse, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+    """The result of one query on what was published last."""
+    with warehouse.snapshot() as query:
+        return query(sql, parameters)
 
 
 def open_warehouse(url: str) -> Warehouse:

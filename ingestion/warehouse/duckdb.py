@@ -18,7 +18,7 @@ from ingestion.counting import CommitCount, Count, count_by_commit, count_rows
 from ingestion.errors import ConfigurationError, PermanentError, TransientError, WarehouseBusy
 from ingestion.lake import Commit, LakeFile, Range
 from ingestion.tables import PARTITION_COLUMN, Table
-from ingestion.warehouse import Holdings, LedgerEntry, LoadedRange, StaleDate, Staleness
+from ingestion.warehouse import Holdings, LedgerEntry, LoadedRange, Read, StaleDate, Staleness
 
 SCHEMA = """
 create schema if not exists raw;
@@ -170,16 +170,21 @@ class DuckDBWarehouse:
             fresh.chmod(0o444)
             fresh.replace(self.copy)
 
-    def read(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """The result of a query on the copy for readers."""
+    @contextmanager
+    def snapshot(self) -> Iterator[Read]:
+        """Queries on the copy for readers."""
         if not self.copy.exists():
             raise ConfigurationError(f"there is no {self.copy} yet: the first build makes it; run: headrace build")
         with duckdb.connect(str(self.copy), read_only=True) as db:
             db.execute("set timezone = 'UTC'")
-            try:
-                return db.sql(sql, params=list(parameters)).to_arrow_table()
-            except duckdb.Error as error:
-                raise PermanentError(f"the query fails: {error}") from error
+
+            def query(sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+                try:
+                    return db.sql(sql, params=list(parameters)).to_arrow_table()
+                except duckdb.Error as error:
+                    raise PermanentError(f"the query fails: {error}") from error
+
+            yield query
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -19,7 +19,7 @@ from ingestion.keys import KeyFile
 from ingestion.lake import Lake
 from ingestion.settings import Settings
 from ingestion.tables import all_tables
-from ingestion.warehouse import open_warehouse
+from ingestion.warehouse import open_warehouse, read
 from orchestration.deployment import only_one
 from orchestration.services import free_port, wait_until_ready
 
@@ -78,7 +78,7 @@ class Machine:
     def visitors(self) -> int:
         """The visitors that the KPIs count; 0 before the first build."""
         with suppress(HeadraceError):
-            (visitors,) = self.warehouse.read("select sum(sessions) as n from analytics.mart_daily_kpis")[
+            (visitors,) = read(self.warehouse, "select sum(sessions) as n from analytics.mart_daily_kpis")[
                 "n"
             ].to_pylist()
             return int(visitors or 0)

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from ingestion.errors import ConfigurationError, PermanentError, TransientError
+from ingestion.warehouse import read
 from tests.platform import Platform
 
 COUNT = "select count(*) as rows from raw.product_viewed"
@@ -27,7 +28,7 @@ def arrive(platform: Platform, events: int = 3) -> None:
 
 
 def rows(platform: Platform) -> int:
-    return int(platform.warehouse.read(COUNT)["rows"][0].as_py())
+    return int(read(platform.warehouse, COUNT)["rows"][0].as_py())
 
 
 def test_readers_see_what_was_published_last(platform: Platform) -> None:
@@ -41,13 +42,13 @@ def test_readers_see_what_was_published_last(platform: Platform) -> None:
 
 def test_before_anything_is_published_a_reader_is_told_what_to_do(platform: Platform) -> None:
     with pytest.raises(ConfigurationError, match="headrace build"):
-        platform.warehouse.read(COUNT)
+        read(platform.warehouse, COUNT)
 
 
 def test_a_query_that_fails_says_why(platform: Platform) -> None:
     platform.warehouse.publish()
     with pytest.raises(PermanentError, match="no_such_table"):
-        platform.warehouse.read("from no_such_table")
+        read(platform.warehouse, "from no_such_table")
 
 
 def test_a_reader_that_holds_on_holds_up_nobody_and_keeps_what_it_saw(platform: Platform) -> None:
@@ -70,7 +71,7 @@ def test_views_of_the_copy_read_the_copy(platform: Platform) -> None:
     with duckdb.connect(str(platform.warehouse.path)) as db:
         db.execute("create view views as select * from warehouse.raw.product_viewed")
     platform.warehouse.publish()
-    assert platform.warehouse.read("select count(*) as n from views")["n"].to_pylist() == [3]
+    assert read(platform.warehouse, "select count(*) as n from views")["n"].to_pylist() == [3]
 
 
 def test_nobody_writes_while_the_copy_is_made(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +114,13 @@ def failing_cp(path: Path) -> Path:
     (folder / "cp").write_text('#!/bin/sh\necho half > "$2"\necho "cp: No space left on device" >&2\nexit 1\n')
     (folder / "cp").chmod(0o755)
     return folder
+
+
+def test_one_snapshot_sees_one_publication(platform: Platform) -> None:
+    arrive(platform)
+    platform.warehouse.publish()
+    with platform.warehouse.snapshot() as query:
+        arrive(platform)
+        platform.warehouse.publish()
+        assert query(COUNT)["rows"].to_pylist() == [3]
+    assert rows(platform) == 6
