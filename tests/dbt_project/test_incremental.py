@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -49,6 +49,10 @@ def added(number: int, at: datetime) -> dict[str, Any]:
     return event(number, "product_added", at, user_id="u1") | {"properties": {"product_id": "p0"}}
 
 
+def at(days: float = 0, minutes: float = 0) -> datetime:
+    return FIRST + timedelta(days=days, minutes=minutes)
+
+
 EARLY = FIRST - timedelta(days=5)
 LATE_ARRIVALS = {
     "an order decides a line added days before": (
@@ -69,6 +73,18 @@ LATE_ARRIVALS = {
         "select max(event_in_session) from analytics.fct_events",
         2,
     ),
+    "an event after midnight belongs to the session of the evening": (
+        [event(7, "product_viewed", at(minutes=110), user_id="u1")],
+        event(8, "product_viewed", at(minutes=121), user_id="u1"),
+        "select bounces from analytics.mart_daily_kpis where event_date = '2025-10-01'",
+        0,
+    ),
+    "an order converts an attempt that was entered days before": (
+        [event(9, "product_viewed", at(), user_id="u1"), event(10, "product_added", at(minutes=5), user_id="u1")],
+        event(11, "order_completed", at(days=6), user_id="u1"),
+        "select max(level) from analytics.fct_funnel_attempts where funnel_id = 'view_to_purchase'",
+        3,
+    ),
 }
 
 
@@ -81,6 +97,22 @@ def test_what_arrives_late_reaches_the_dates_that_hang_on_it(case: str, shop: Sh
     shop.receive([late])
     shop.build_stale()
     assert shop.analytics.warehouse.query(question) == [(answer,)]
+
+
+def test_a_copy_that_was_received_before_takes_the_place_of_one_on_the_next_date(shop: Shop) -> None:
+    noon, one = datetime(2026, 1, 1, 12, tzinfo=UTC), event(1, "product_viewed", at(), user_id="u1")
+    shop.publish({"sent_at": (noon - timedelta(hours=3)).isoformat(), "batch": [one]}, noon)
+    shop.load()
+    shop.build_stale()
+    assert dates_of_events(shop) == ["2025-10-02"]
+    shop.publish({"sent_at": (noon - timedelta(hours=1)).isoformat(), "batch": [one]}, noon - timedelta(hours=1))
+    shop.load()
+    shop.build_stale()
+    assert dates_of_events(shop) == ["2025-10-01"]
+
+
+def dates_of_events(shop: Shop) -> list[str]:
+    return [str(day) for (day,) in shop.analytics.warehouse.query("select event_date from analytics.stg_events")]
 
 
 def stale_dates(shop: Shop) -> list[date]:

@@ -11,6 +11,8 @@ from tests.dbt_project.analytics import PROJECT, dbt, problems
 
 ABSENT = (exp.Qualify, exp.Filter, exp.Lateral, exp.List, exp.Struct, exp.NullSafeEQ, exp.NullSafeNEQ, exp.AnyValue)
 SOME_DATES = '{"dates": ["2026-03-01", "2026-03-09"], "compile_as_incremental": true}'
+NOT_OF_THE_EVENTS = (exp.CurrentTimestamp, exp.CurrentDate, exp.CurrentTime, exp.Rand, exp.Uuid)
+CLOCKS = re.compile(r"\b(?:now|getdate|sysdate|timeofday|current_\w+|localtime\w*|today|random)\b", re.IGNORECASE)
 DUCKDB_ONLY = re.compile(r"epoch_us|make_timestamp|generate_subscripts|unnest|strftime|\bfilter\s*\(", re.IGNORECASE)
 
 
@@ -36,6 +38,13 @@ def test_the_sql_has_nothing_that_redshift_lacks(compiled: dict[str, str]) -> No
         assert [str(node) for node in tree.find_all(*ABSENT)] == [], name
         for window in tree.find_all(exp.Window):
             assert is_framed(window), f"{name}: {window}"
+
+
+def test_nothing_hangs_on_a_clock_or_on_chance(compiled: dict[str, str]) -> None:
+    for name, sql in compiled.items():
+        tree = sqlglot.parse_one(sql, dialect="redshift")
+        assert not list(tree.find_all(*NOT_OF_THE_EVENTS)), name
+        assert not CLOCKS.search(tree.sql(comments=False)), name
 
 
 def is_framed(window: exp.Window) -> bool:
