@@ -9,22 +9,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+
+from tests.proof.model_mutants import MODEL_MUTANTS
+from tests.proof.mutant import Mutant
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("ingestion", "tests", "pyproject.toml", "README.md", "Makefile")
+COPIED = ("ingestion", "sensors", "orchestration", "dbt_project", "tests", "pyproject.toml", "README.md", "Makefile")
+GENERATED = shutil.ignore_patterns("__pycache__", "target", "logs")
 PROOF = "tests/proof/test_small_scope.py tests/proof/test_interleavings.py"
-
-
-class Mutant(NamedTuple):
-    """A bug: in `file`, `old` becomes `new`; `tests` have to notice."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: str
-
 
 MUTANTS = (
     Mutant(
@@ -210,6 +202,7 @@ MUTANTS = (
         "                if False:\n",
         "tests/ingestion/test_audit.py",
     ),
+    *MODEL_MUTANTS,
 )
 
 
@@ -232,14 +225,10 @@ def is_caught(mutant: Mutant) -> bool:
         for name in COPIED:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, tree / name, ignore=GENERATED)
             else:
                 shutil.copy(source, tree / name)
-        file = tree / mutant.file
-        text = file.read_text()
-        if text.count(mutant.old) != 1:
-            raise ValueError(f"mutant {mutant.name!r}: its text stands {text.count(mutant.old)} times in {mutant.file}")
-        file.write_text(text.replace(mutant.old, mutant.new))
+        mutant.plant(tree)
         return _run(tree, mutant.tests) == 1
 
 

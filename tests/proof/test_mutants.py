@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.proof.mutants import MUTANTS, ROOT, Mutant
+from tests.proof.mutant import Mutant
+from tests.proof.mutants import MUTANTS, ROOT
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -12,4 +13,7 @@ def test_the_code_that_a_mutant_changes_is_still_there_once(mutant: Mutant) -> N
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_tests_that_catch_a_mutant_exist(mutant: Mutant) -> None:
-    assert all((ROOT / path).exists() for path in mutant.tests.split())
+    for named in mutant.tests.split():
+        path, _, test = named.partition("::")
+        assert (ROOT / path).exists()
+        assert not test or f"def {test}(" in (ROOT / path).read_text()
