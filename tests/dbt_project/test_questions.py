@@ -105,4 +105,7 @@ def rounded(rows: Sequence[Row]) -> list[Row]:
 
 
 def _rounded(value: object) -> object:
-    return round(float(value), 4 if abs(value) <= 1 else 2) if isinstance(value, int | float | Decimal) else value
+    if not isinstance(value, int | float | Decimal):
+        return value
+    number = float(value)
+    return round(number, 4 if number <= 1 else 2)
