@@ -79,3 +79,16 @@ def report_command(first: datetime, last: datetime, output: Path) -> None:
     with published(open_warehouse(read_settings().warehouse_url)) as query:
         output.write_text(write_report(query, first.date(), last.date()), encoding="utf-8")
     click.echo(f"{output}: {first:%Y-%m-%d} to {last:%Y-%m-%d}")
+
+
+@cli.command("status")
+def status_command() -> None:
+    """Show how far every table came, what runs, and what is wrong. Exit code 1: something needs a person."""
+    from orchestration.definitions import definitions
+    from orchestration.status import read_status
+    from orchestration.status_report import exit_code, print_status
+
+    now = datetime.now(UTC)
+    status = read_status(read_settings(), definitions().get_repository_def(), now)
+    print_status(console, status, now)
+    sys.exit(exit_code(status))

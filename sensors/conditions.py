@@ -4,9 +4,10 @@ A condition lasts until what it names is well again: a later run did what the fa
 passes, a run made the table.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -67,22 +68,27 @@ def failed_runs(instance: dg.DagsterInstance, now: datetime) -> Iterator[Conditi
 
 
 def red_checks(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition) -> Iterator[Condition]:
-    """Checks whose last evaluation did not pass. One that is being evaluated, or was interrupted, keeps its last."""
-    keys = list(repository.asset_graph.asset_check_keys)
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    for key, record in latest.items():
-        evaluation = _evaluation(record) or _last_evaluation(instance, key)
-        if evaluation is not None and not evaluation.passed:
-            name = f"{key.asset_key.to_user_string()}: {key.name}"
+    """Checks whose last evaluation did not pass."""
+    for key, evaluation in latest_evaluations(instance, repository).items():
+        if not evaluation.passed:
             is_warning = evaluation.severity is dg.AssetCheckSeverity.WARN
-            said = evaluation.description or "It does not pass."
             yield Condition(
                 "a check warns" if is_warning else "a check is red",
-                name,
-                said,
+                f"{key.asset_key.to_user_string()}: {key.name}",
+                evaluation.description or "It does not pass.",
                 "" if evaluation.description else LOOK_AT_CHECK,
                 WARNING if is_warning else ERROR,
             )
+
+
+def latest_evaluations(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition
+) -> Mapping[dg.AssetCheckKey, dg.AssetCheckEvaluation]:
+    """The last evaluation of each check. One that is under way, or was interrupted, leaves the one before."""
+    keys = list(repository.asset_graph.asset_check_keys)
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    found = {key: record.evaluation if _is_over(record) else _last(instance, key) for key, record in records.items()}
+    return {key: evaluation for key, evaluation in found.items() if evaluation is not None}
 
 
 def old_tables(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, now: datetime) -> Iterator[Condition]:
@@ -143,11 +149,11 @@ def why_it_failed(instance: dg.DagsterInstance, run_id: str) -> str:
     return error.message.strip() if error else "It ended without a message."
 
 
-def _last_evaluation(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation | None:
-    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
-    return next((found for record in history if (found := _evaluation(record))), None)
+def _last(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation | None:
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=LOOK_BACK)
+    return next((record.evaluation for record in history if _is_over(record)), None)
 
 
-def _evaluation(record: object) -> dg.AssetCheckEvaluation | None:
-    found = getattr(record, "evaluation", None)
-    return found if isinstance(found, dg.AssetCheckEvaluation) else None
+def _is_over(record: Any) -> bool:
+    """Whether a check has come to its evaluation."""
+    return str(record.status.value) != "PLANNED"

@@ -140,11 +140,12 @@ def read(warehouse: Warehouse, sql: str, parameters: Sequence[object] = ()) -> p
         return query(sql, parameters)
 
 
-def open_warehouse(url: str) -> Warehouse:
-    """The adapter for a URL like `duckdb:///var/lib/headrace/warehouse.duckdb`."""
+def open_warehouse(url: str, wait: float = 30.0) -> Warehouse:
+    """The adapter for a URL like `duckdb:///var/lib/headrace/warehouse.duckdb`; `wait` is how long to wait for a turn,
+    in seconds."""
     scheme, _, path = url.partition("://")
     if scheme == "duckdb" and path:
         from ingestion.warehouse.duckdb import DuckDBWarehouse
 
-        return DuckDBWarehouse(path)
+        return DuckDBWarehouse(path, wait)
     raise ConfigurationError(f"HEADRACE_WAREHOUSE is {url!r}; use duckdb:///path/to/warehouse.duckdb")

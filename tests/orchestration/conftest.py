@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,10 +6,30 @@ import dagster as dg
 import pytest
 
 from ingestion.tables import all_tables
+from orchestration.instance import prepare_instance
 from tests.conftest import MakePlatform
 from tests.dbt_project.conftest import Shop
 from tests.orchestration.control import Control
 from tests.orchestration.known_shop import history, receive
+
+
+@pytest.fixture(scope="session")
+def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an instance on disk that has its tables: to make them takes a second."""
+    folder = tmp_path_factory.mktemp("instance")
+    prepare_instance(folder)
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        instance.get_runs_count()
+        instance.all_instigator_state()
+    return folder
+
+
+@pytest.fixture
+def kept_instance(empty_instance: Path, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance on disk, where `headrace up` would have it."""
+    shutil.copytree(empty_instance, tmp_path / "dagster")
+    with dg.DagsterInstance.from_config(str(tmp_path / "dagster")) as instance:
+        yield instance
 
 
 @pytest.fixture
