@@ -61,18 +61,23 @@ def histories(chance: random.Random, bursts: int) -> list[list[Burst]]:
 
 
 def burst(chance: random.Random, numbers: Iterator[int], start: datetime, names: str) -> Burst:
-    """What one of a few visitors does, with pauses around half an hour and across midnight; some are logged in."""
+    """What one of a few visitors does, with pauses around half an hour and across midnight.
+
+    Some are logged in, some are nobody, and some are bots that make no pause for days.
+    """
     at = start + timedelta(days=chance.randrange(DAYS), minutes=chance.randrange(240))
-    who = {"anonymous_id": f"b{names}-{chance.randrange(4)}"}
+    who = {} if chance.random() < 0.02 else {"anonymous_id": f"b{names}-{chance.randrange(4)}"}
     if chance.random() < 0.25:
         who["user_id"] = f"u{names}-{chance.randrange(3)}"
+    is_bot = chance.random() < 0.02
     events = []
-    for _ in range(chance.randint(1, 8)):
+    for _ in range(170 if is_bot else chance.randint(1, 8)):
         one = event(next(numbers), chance.choice(TYPES), at, **who)
         if chance.random() < 0.1:
             one["properties"].pop("products", None)
         events.append(one)
-        at += timedelta(minutes=chance.choice((0, 0, 1, 5, 30, 31, 200)), microseconds=chance.randrange(2))
+        pause = 29 if is_bot else chance.choice((0, 0, 1, 5, 30, 31, 200))
+        at += timedelta(minutes=pause, microseconds=chance.randrange(2))
     if chance.random() < 0.05:
         events[0]["occurred_at"] = chance.choice(("1970-01-01T00:00:00Z", "2999-12-31T00:00:00Z"))
     return events

@@ -5,6 +5,7 @@ from tests.proof.mutant import Mutant
 MACROS, MARTS = "dbt_project/macros", "dbt_project/models/marts"
 INCREMENTAL = "tests/dbt_project/test_incremental.py"
 LATE = f"{INCREMENTAL}::test_what_arrives_late_reaches_the_dates_that_hang_on_it"
+TWICE = f"{INCREMENTAL}::test_dates_built_twice_change_nothing_and_a_build_of_no_dates_builds_nothing"
 LOGIN = f"{INCREMENTAL}::test_a_login_makes_earlier_dates_stale_until_they_are_built"
 COPIES = "tests/dbt_project/test_shop.py::test_copies_count_once_within_a_day_of_each_other_whatever_their_delay"
 SHOP = "tests/dbt_project/test_shop.py::test_orders_revenue_products_and_retention"
@@ -24,7 +25,7 @@ MODEL_MUTANTS = (
         f"{MACROS}/dates.sql",
         "in_days(column, widened(days, before, after))",
         "in_days(column, days)",
-        LATE,
+        TWICE,
     ),
     Mutant(
         "an order does not reach the attempts before it",
@@ -52,7 +53,7 @@ MODEL_MUTANTS = (
         f"{MACROS}/replace_partitions.sql",
         "  delete from {{ arg_dict['target_relation'] }} where {{ in_built_dates(column) }};\n",
         "",
-        f"{INCREMENTAL}::test_dates_built_twice_change_nothing_and_a_build_of_no_dates_builds_nothing",
+        TWICE,
     ),
     Mutant(
         "a date without rows keeps its old ones",
@@ -108,7 +109,7 @@ MODEL_MUTANTS = (
         f"{MARTS}/fct_events.sql",
         "in_built_dates('event_date', before=max_days + 1)",
         "in_built_dates('event_date')",
-        LATE,
+        TWICE,
     ),
     Mutant(
         "what a row says hangs on the time of the build",
