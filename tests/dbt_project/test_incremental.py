@@ -99,6 +99,16 @@ def test_what_arrives_late_reaches_the_dates_that_hang_on_it(case: str, shop: Sh
     assert shop.analytics.warehouse.query(question) == [(answer,)]
 
 
+def test_a_session_that_ends_where_the_built_dates_begin_stays_whole(shop: Shop) -> None:
+    shop.receive([event(1, "product_viewed", at(minutes=110), user_id="u1")])
+    shop.receive([event(2, "product_viewed", at(minutes=130), user_id="u1")])
+    shop.build_stale()
+    shop.receive([event(3, "product_viewed", at(days=2), user_id="u1")])
+    shop.build_stale()
+    places = "select event_in_session from analytics.fct_events order by occurred_at"
+    assert shop.analytics.warehouse.query(places) == [(1,), (2,), (1,)]
+
+
 def test_a_copy_that_was_received_before_takes_the_place_of_one_on_the_next_date(shop: Shop) -> None:
     noon, one = datetime(2026, 1, 1, 12, tzinfo=UTC), event(1, "product_viewed", at(), user_id="u1")
     shop.publish({"sent_at": (noon - timedelta(hours=3)).isoformat(), "batch": [one]}, noon)

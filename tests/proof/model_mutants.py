@@ -109,7 +109,7 @@ MODEL_MUTANTS = (
         f"{MARTS}/fct_events.sql",
         "in_built_dates('event_date', before=max_days + 1)",
         "in_built_dates('event_date')",
-        TWICE,
+        f"{INCREMENTAL}::test_a_session_that_ends_where_the_built_dates_begin_stays_whole",
     ),
     Mutant(
         "what a row says hangs on the time of the build",
