@@ -85,6 +85,17 @@
   {{ return('1 = 1' if days is none else in_days(column, widened(days, before, after))) }}
 {% endmacro %}
 
+{#- The same of a time, as one range from the first of these dates to the last: raw tables lie in the order of time, and
+    a warehouse skips what a plain comparison excludes, but not what the date of a time does. -#}
+{% macro in_built_times(column, before=0, after=0) %}
+  {%- set days = built_days() -%}
+  {{ return('1 = 1' if not days else in_times(column, widened(days, before, after))) }}
+{% endmacro %}
+
+{% macro in_times(column, days) %}
+  {{ return(column ~ ' >= ' ~ date_literal(days[0]) ~ ' and ' ~ column ~ ' < ' ~ date_literal(days[-1] + 1)) }}
+{% endmacro %}
+
 {#- For int_rekeyed_dates: whether only some dates are built and there are stored events to compare with; and the days
     of the events whose ties may have changed, which are those that the stitched events build in the same run. -#}
 {% macro built_some_dates(stitched) %}

@@ -12,7 +12,7 @@ events as (
 ),
 
 listed_products as (
-    select distinct event_key, product_id
+    select distinct event_key, event_date, product_id
     from {{ ref('int_event_products') }}
     where product_id is not null
 ),
@@ -20,7 +20,9 @@ listed_products as (
 of_products as (  -- an event that lists products is a step of each of them
     select events.*, coalesce(events.product_id, listed_products.product_id) as entity_product_id
     from events
-    left join listed_products on listed_products.event_key = events.event_key
+    left join listed_products
+        on listed_products.event_key = events.event_key
+        and listed_products.event_date = events.event_date
 ),
 
 scoped as (

@@ -5,7 +5,7 @@
 with records as (
     select event_date, event_type, source, cast(count(*) as bigint) as records
     from {{ ref('stg_event_records') }}
-    where {{ in_built_dates('event_date') }}
+    where {{ in_built_dates('event_date') }} and {{ in_built_times('occurred_at') }}
     group by event_date, event_type, source
 ),
 

@@ -8,7 +8,7 @@
 ) }}
 with records as (
     select * from {{ ref('stg_event_records') }}
-    where {{ in_built_dates('event_date', before=1, after=1) }}
+    where {{ in_built_dates('event_date', before=1, after=1) }} and {{ in_built_times('occurred_at', before=1, after=1) }}
 ),
 
 identified as (
