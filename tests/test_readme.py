@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RUNS_THE_TESTS = "make test"
-KEEPS_RUNNING = ("headrace collect", "headrace land", "headrace load --every 5")
+KEEPS_RUNNING = "make up"
 
 EVENT = {"event_id": "readme-1", "event_type": "cart_viewed", "anonymous_id": "browser-1", "properties": {}}
 
@@ -42,6 +42,7 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "HEADRACE_HOME": str(home),
         "HEADRACE_PORT": str(port),
         "HEADRACE_URL": f"http://127.0.0.1:{port}",
+        "HEADRACE_DAGSTER_PORT": str(free_port()),
         "HEADRACE_ROTATE_SECONDS": "1",
     }
 
@@ -49,15 +50,15 @@ def environment(home: Path, port: int) -> dict[str, str]:
 @contextmanager
 def running(command: str, environment: dict[str, str]) -> Iterator[None]:
     """A command that keeps running, until the block is over."""
-    process = subprocess.Popen(command.split(), env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command.split(), env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     port = free_port()
     shell_environment = environment(tmp_path, port)
@@ -65,13 +66,13 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     script = ["set -euo pipefail", f"cd {tmp_path}"]
     with ExitStack() as stack:
         for command, shown in commands():
-            if command in KEEPS_RUNNING:
+            if command == KEEPS_RUNNING:
                 stack.enter_context(running(command, shell_environment))
+                wait_until_ready(shell_environment["HEADRACE_URL"], 240)
             elif command.startswith("make ") and command != RUNS_THE_TESTS:
-                subprocess.run(command.split(), cwd=ROOT, check=True, capture_output=True, timeout=250)
+                subprocess.run(command.split(), cwd=ROOT, check=True, capture_output=True, timeout=400)
             elif command != RUNS_THE_TESTS:
                 script.append(with_output_checked(command.replace("127.0.0.1:8080", f"127.0.0.1:{port}"), shown))
-        wait_until_ready(shell_environment["HEADRACE_URL"])
         done = subprocess.run(
             ["bash", "-c", "\n".join(script)], env=shell_environment, capture_output=True, text=True, check=False
         )
