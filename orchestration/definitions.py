@@ -10,6 +10,7 @@ from orchestration.lake import lake_assets
 from orchestration.models import build_models
 from orchestration.partitions import DATES, HOURS
 from orchestration.reports import WRITE_REPORT, report_schedule, shop_report
+from orchestration.retention import prune_history
 from orchestration.warehouse import event_dates, raw
 from sensors.alerts import alerts
 from sensors.landed_commits import build_landed_commits
@@ -32,16 +33,17 @@ def definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=[*lake_assets(), tables, event_dates, models, shop_report],
         asset_checks=[raw_checks],
-        jobs=[schedules.load_raw, schedules.replay_raw, build, CHECK_RAW, check_models, WRITE_REPORT],
+        jobs=[schedules.load_raw, schedules.replay_raw, build, CHECK_RAW, check_models, WRITE_REPORT, prune_history],
         sensors=[
-            build_landed_commits(schedules.load_raw, HOURS),
-            build_stale_dates(build, DATES, hash_definitions),
+            build_landed_commits("load_raw", HOURS),
+            build_stale_dates("build_models", DATES, hash_definitions),
             alerts,
         ],
         schedules=[
             schedules.nightly_replay,
-            schedules.hourly(CHECK_RAW, 20),
-            schedules.hourly(check_models, 25),
+            schedules.hourly("check_raw", 20),
+            schedules.hourly("check_models", 25),
+            schedules.hourly("prune_history", 50),
             report_schedule,
         ],
         resources={"stores": Stores()},

@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration.partitions import HOUR_FORMAT
 from orchestration.warehouse import raw_keys
@@ -38,10 +37,10 @@ def nightly_replay(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=first, tags={RANGE_START: first, RANGE_END: last})
 
 
-def hourly(job: UnresolvedAssetJobDefinition, minute: int) -> dg.ScheduleDefinition:
+def hourly(job_name: str, minute: int) -> dg.ScheduleDefinition:
     """Runs a job once an hour, at a minute."""
     return dg.ScheduleDefinition(
-        job=job,
+        job_name=job_name,
         cron_schedule=f"{minute} * * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ingestion.errors import ConfigurationError, HeadraceError
 from ingestion.lake import Lake
@@ -21,6 +19,7 @@ from sensors.attempts import RANGE_END, RANGE_START, TABLES_TAG, Attempt, is_due
 from sensors.stores import Stores
 
 LOADED_VERSION = "loaded_version"
+DATA_VERSION_TAG = "dagster/data_version"
 INTERVAL_SECONDS = 3
 MARKED_HOURS = 168
 
@@ -63,19 +62,19 @@ def decide(states: Sequence[LakeState], attempts: Sequence[Attempt], now: float,
     return Loads(tuple(state.name for state in due), marked[0], marked[-1], tuple(sorted(pending.difference(recent))))
 
 
-def build_landed_commits(
-    job: dg.JobDefinition | UnresolvedAssetJobDefinition, hours: dg.TimeWindowPartitionsDefinition
-) -> dg.SensorDefinition:
+def build_landed_commits(job_name: str, hours: dg.TimeWindowPartitionsDefinition) -> dg.SensorDefinition:
     """The sensor, for the job that loads raw tables and their partitions."""
 
-    @dg.sensor(job=job, minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
+    @dg.sensor(
+        job_name=job_name, minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING
+    )
     def landed_commits(context: dg.SensorEvaluationContext, stores: dg.ResourceParam[Stores]) -> dg.SensorResult:
         """Asks for one load of all commits that are not in the warehouse yet."""
         states = [lake_state(context, stores.lake(), table) for table in all_tables()]
         seen = json.loads(context.cursor or "{}")
         landed = [landing(state) for state in states if seen.get(state.name) != state.version]
         cursor = json.dumps({state.name: state.version for state in states})
-        attempts = read_attempts(context.instance, job.name)
+        attempts = read_attempts(context.instance, job_name)
         if attempts is None:
             return dg.SensorResult(skip_reason="a load is under way", asset_events=landed, cursor=cursor)
         loads = decide(states, attempts, time.time(), recent_keys(hours))

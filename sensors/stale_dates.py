@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ingestion.warehouse import StaleDate, Staleness
 from sensors.attempts import RANGE_END, RANGE_START, Attempt, is_due, read_attempts
@@ -96,13 +95,13 @@ def split(stale: Sequence[StaleDate], exists: Callable[[str], bool]) -> tuple[li
 
 
 def build_stale_dates(
-    job: dg.JobDefinition | UnresolvedAssetJobDefinition,
-    dates: dg.TimeWindowPartitionsDefinition,
-    definitions: Callable[[], str],
+    job_name: str, dates: dg.TimeWindowPartitionsDefinition, definitions: Callable[[], str]
 ) -> dg.SensorDefinition:
     """The sensor, for the job that builds the models, their partitions, and what hashes their definitions now."""
 
-    @dg.sensor(job=job, minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
+    @dg.sensor(
+        job_name=job_name, minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING
+    )
     def stale_dates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         """Asks for one build of event dates that were touched after they were built."""
         records = context.instance.fetch_materializations(REPORT_KEY, limit=REPORTS).records
@@ -110,7 +109,7 @@ def build_stale_dates(
         known, unknown = split(staleness.dates, dates.has_partition_key)
         if unknown:
             context.log.warning("dates without a partition wait: %s", ", ".join(unknown))
-        attempts = read_attempts(context.instance, job.name)
+        attempts = read_attempts(context.instance, job_name)
         if attempts is None:
             return dg.SensorResult(skip_reason="a build is under way")
         if staleness.definitions == definitions():

@@ -27,6 +27,7 @@ def test_sensors_and_schedules_run_without_being_switched_on() -> None:
         "check_raw_schedule",
         "check_models_schedule",
         "report_schedule",
+        "prune_history_schedule",
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in sensors)
     assert all(schedule.default_status is dg.DefaultScheduleStatus.RUNNING for schedule in schedules)

@@ -119,6 +119,25 @@ def test_dbt_tests_are_checks_that_run_by_themselves(control: Control) -> None:
     assert not run.get_asset_materialization_events()
 
 
+def test_what_holds_only_when_all_is_built_is_tested_only_then(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def keep(arguments: Sequence[str], target: Path) -> Outcome:
+        asked.append(arguments)
+        return Outcome()
+
+    loaded(control)
+    monkeypatch.setattr(models, "run_dbt", keep)
+    warehouse, day = control.platform.warehouse, f"{datetime.now(UTC):%Y-%m-%d}"
+    warehouse.record_built([day], 0)
+    models.check(warehouse, Path())
+    warehouse.record_built([day], warehouse.staleness().load_seq)
+    models.check(warehouse, Path())
+    assert ["tag:when_drained" in arguments for arguments in asked] == [True, False]
+
+
 def test_dates_in_days_to_come_wait_without_harm(control: Control) -> None:
     loaded(control, datetime.now(UTC) + 3 * DAY)
     assert not control.tick("stale_dates").run_requests
