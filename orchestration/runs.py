@@ -12,10 +12,11 @@ from rich.markup import escape
 
 from ingestion.errors import ConfigurationError
 from ingestion.warehouse import Staleness
+from orchestration.dbt_runner import hash_definitions
 from orchestration.partitions import DATES, HOUR_FORMAT, HOURS
 from sensors.attempts import RANGE_END, RANGE_START
 from sensors.conditions import why_it_failed
-from sensors.stale_dates import Build, decide, split
+from sensors.stale_dates import Build, decide, decide_everything, split
 from sensors.stores import Stores
 
 DAY, DAY_FORMAT = "2026-11-22", "%Y-%m-%d"
@@ -57,7 +58,7 @@ def replay(instance: dg.DagsterInstance, console: Console, first: str, last: str
 def build(instance: dg.DagsterInstance, console: Console) -> bool:
     """Build what is stale, run by run; whether all of it succeeded."""
     job = _job("build_models")
-    for one in builds(Stores().warehouse().staleness):
+    for one in builds(Stores().warehouse().staleness, hash_definitions()):
         doing = f"building event dates {one.first} to {one.last}"
         if not _execute(instance, console, job, one.first, one.last, doing).success:
             return False
@@ -65,14 +66,20 @@ def build(instance: dg.DagsterInstance, console: Console) -> bool:
     return True
 
 
-def builds(staleness: Callable[[], Staleness]) -> Iterator[Build]:
-    """The runs that build every date that is stale, one after the other; asked for again after each.
+def builds(staleness: Callable[[], Staleness], definitions: str) -> Iterator[Build]:
+    """The runs that build every date that is stale, one after the other; asked for again after each. Where the
+    definitions of the models have changed, the first one builds everything.
 
     A date is built once, however often loads touch it meanwhile: else this would never end while a shop is open.
     """
-    began = staleness().load_seq
+    began = staleness()
+    if began.definitions != definitions:
+        known, _ = split(began.dates, DATES.has_partition_key)
+        today = DATES.get_last_partition_key() if began.definitions else None
+        if everything := decide_everything(known, [], 0.0, today):
+            yield everything
     while True:
-        behind = [stale for stale in staleness().dates if stale.built < began]
+        behind = [stale for stale in staleness().dates if stale.built < began.load_seq]
         known, _ = split(behind, DATES.has_partition_key)
         build = decide(known, [], 0.0)
         if build is None:

@@ -11,7 +11,7 @@ from ingestion.warehouse import StaleDate, Staleness
 from orchestration import instance, warehouse
 from orchestration.cli import cli
 from orchestration.instance import open_instance
-from orchestration.partitions import HOUR_FORMAT
+from orchestration.partitions import DATES, HOUR_FORMAT
 from orchestration.runs import builds, hours_between
 from sensors.attempts import RANGE_END, RANGE_START
 from sensors.stale_dates import Build
@@ -59,15 +59,21 @@ def test_every_stale_date_is_built_once_however_often_it_is_touched_meanwhile() 
 
     def staleness() -> Staleness:
         dates = [StaleDate(day, seq, built.get(day, 0)) for day, seq in touched.items() if seq > built.get(day, 0)]
-        return Staleness(load_seq, tuple(dates))
+        return Staleness(load_seq, tuple(dates), "as they are")
 
     asked = []
-    for build in builds(staleness):
+    for build in builds(staleness, "as they are"):
         asked.append(build)
         for day in {build.first, build.last}:
             built[day] = load_seq
             touched[day] = load_seq = load_seq + 2  # a load brings more of it before the run ends
     assert asked == [Build("2026-05-01", "2026-05-02"), Build("2026-04-01", "2026-04-01")]
+
+
+def test_where_definitions_have_changed_the_first_run_builds_everything() -> None:
+    today = DATES.get_last_partition_key() or ""
+    assert list(builds(lambda: Staleness(7, (), "as they were"), "as they are")) == [Build(today, today)]
+    assert list(builds(lambda: Staleness(0, ()), "as they are")) == [], "nothing was ever loaded"
 
 
 def test_a_replay_is_one_run_that_dagster_shows(control: Control) -> None:
