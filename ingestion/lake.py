@@ -68,6 +68,15 @@ class Commit:
         return sum(file.rows for file in self.files)
 
 
+@dataclass(frozen=True)
+class Size:
+    """What a lake table holds."""
+
+    files: int
+    rows: int
+    bytes: int
+
+
 def app_id(topic_id: str, partition: int) -> str:
     """The Delta application id that stands for a partition."""
     return f"{topic_id}/{partition}"
@@ -220,6 +229,11 @@ class Snapshot:
             for a in adds
         ]
         return [file for file in files if hour in (None, file.landing_hour)]
+
+    def size(self) -> Size:
+        """Files, rows and bytes of the table, as its log has them."""
+        adds = pa.table(self._delta.get_add_actions(flatten=True)).to_pylist()
+        return Size(len(adds), sum(add["num_records"] for add in adds), sum(add["size_bytes"] for add in adds))
 
     def append(self, rows: pa.Table, ranges: Sequence[Range]) -> None:
         """Commit `rows` and the positions that `ranges` reach.

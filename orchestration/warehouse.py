@@ -18,6 +18,7 @@ from ingestion.tables import all_tables, table_named
 from ingestion.warehouse import Warehouse
 from orchestration.lake import OWNERS, column_metadata
 from orchestration.partitions import HOURS
+from orchestration.preview import preview
 from sensors.attempts import TABLES_TAG
 from sensors.landed_commits import LOADED_VERSION
 from sensors.stale_dates import REPORT_KEY, report
@@ -78,6 +79,10 @@ def raw(context: dg.AssetExecutionContext, stores: dg.ResourceParam[Stores]) -> 
         for hour in hours:
             row_count = {"dagster/partition_row_count": ledger.rows_by_hour.get(hour, 0)}
             context.add_asset_metadata(row_count, ["raw", name], hour)
+        if rows and ledger.rows_by_hour:  # once, because what a result carries is kept again with every hour
+            last = max(ledger.rows_by_hour)
+            shown = dg.MetadataValue.md(preview(warehouse, table_named(name), last))
+            context.add_asset_metadata({"preview": shown}, ["raw", name], last)
         metadata = {LOADED_VERSION: ledger.version, "rows_loaded": rows, "dagster/row_count": ledger.rows}
         yield dg.MaterializeResult(asset_key=["raw", name], metadata=metadata)
     if failures:

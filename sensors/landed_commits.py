@@ -14,7 +14,7 @@ import dagster as dg
 
 from ingestion.errors import ConfigurationError, HeadraceError
 from ingestion.lake import Lake
-from ingestion.tables import Table, all_tables
+from ingestion.tables import Table, all_tables, table_named
 from sensors.attempts import RANGE_END, RANGE_START, TABLES_TAG, Attempt, is_due, read_attempts
 from sensors.stores import Stores
 
@@ -70,9 +70,9 @@ def build_landed_commits(job_name: str, hours: dg.TimeWindowPartitionsDefinition
     )
     def landed_commits(context: dg.SensorEvaluationContext, stores: dg.ResourceParam[Stores]) -> dg.SensorResult:
         """Asks for one load of all commits that are not in the warehouse yet."""
-        states = [lake_state(context, stores.lake(), table) for table in all_tables()]
-        seen = json.loads(context.cursor or "{}")
-        landed = [landing(state) for state in states if seen.get(state.name) != state.version]
+        lake, seen = stores.lake(), json.loads(context.cursor or "{}")
+        states = [lake_state(context, lake, table) for table in all_tables()]
+        landed = [landing(lake, state) for state in states if seen.get(state.name) != state.version]
         cursor = json.dumps({state.name: state.version for state in states})
         attempts = read_attempts(context.instance, job_name)
         if attempts is None:
@@ -104,10 +104,13 @@ def lake_state(context: dg.SensorEvaluationContext, lake: Lake, table: Table) ->
     return LakeState(table.name, version, said.value, event.timestamp, tuple(sorted(landing_hours)))
 
 
-def landing(state: LakeState) -> dg.AssetMaterialization:
-    """What Dagster is told of a new version of a lake table."""
+def landing(lake: Lake, state: LakeState) -> dg.AssetMaterialization:
+    """What Dagster is told of a new version of a lake table; it plots the numbers."""
+    size = lake.table(table_named(state.name)).snapshot(state.version).size()
     return dg.AssetMaterialization(
-        ["lake", state.name], metadata={"version": state.version}, tags={DATA_VERSION_TAG: str(state.version)}
+        ["lake", state.name],
+        metadata={"version": state.version, "dagster/row_count": size.rows, "files": size.files, "bytes": size.bytes},
+        tags={DATA_VERSION_TAG: str(state.version)},
     )
 
 

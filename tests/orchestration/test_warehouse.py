@@ -39,6 +39,16 @@ def test_one_run_loads_everything_that_is_pending_and_no_more_is_asked_for(contr
     assert not control.tick("landed_commits").run_requests
 
 
+def test_a_load_shows_a_few_rows_without_saying_whose_they_are(control: Control) -> None:
+    control.land("product_viewed", events=12)
+    control.run("landed_commits")
+    lines = str(said(control, VIEWS)["preview"]).splitlines()
+    assert len(lines) == 2 + 10
+    assert lines[0].startswith("| occurred_at | source | product_id | ")
+    for personal in ("user_id", "anonymous_id", "context", "kafka_value", "visitor-", "session_id", "device"):
+        assert personal not in "\n".join(lines)
+
+
 def test_a_load_runs_no_check(control: Control) -> None:
     control.land()
     (run,) = control.run("landed_commits")
@@ -59,6 +69,9 @@ def test_lake_assets_carry_the_version_of_their_table_as_data_version(control: C
     event = control.instance.get_latest_materialization_event(dg.AssetKey(["lake", "cart_viewed"]))
     assert event is not None and event.asset_materialization is not None
     assert (event.asset_materialization.tags or {})["dagster/data_version"] == "1"
+    size = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    assert (size["dagster/row_count"], size["files"], size["version"]) == (3, 1, 1)
+    assert int(str(size["bytes"])) > 1_000
     assert not control.tick("landed_commits").asset_events, "nothing new is nothing to say"
 
 
