@@ -3,7 +3,7 @@
 import dagster as dg
 
 from orchestration import schedules
-from orchestration.checks import CHECK_RAW, raw_checks
+from orchestration.checks import CHECK_RAW, CHECK_RECENT, raw_checks
 from orchestration.dbt_runner import hash_definitions, prepare_manifest
 from orchestration.freshness import keep_fresh
 from orchestration.lake import lake_assets
@@ -26,6 +26,7 @@ def definitions() -> dg.Definitions:
         "build_models",
         dg.AssetSelection.assets(models).without_checks(),
         description="Builds event dates that are stale.",
+        tags=schedules.FIRST,
     )
     check_models = dg.define_asset_job(
         "check_models", dg.AssetSelection.checks_for_assets(models), description="Runs every test of dbt."
@@ -33,7 +34,16 @@ def definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=[*lake_assets(), tables, event_dates, models, shop_report],
         asset_checks=[raw_checks],
-        jobs=[schedules.load_raw, schedules.replay_raw, build, CHECK_RAW, check_models, WRITE_REPORT, prune_history],
+        jobs=[
+            schedules.load_raw,
+            schedules.replay_raw,
+            build,
+            CHECK_RAW,
+            CHECK_RECENT,
+            check_models,
+            WRITE_REPORT,
+            prune_history,
+        ],
         sensors=[
             build_landed_commits("load_raw", HOURS),
             build_stale_dates("build_models", DATES, hash_definitions),
@@ -41,9 +51,10 @@ def definitions() -> dg.Definitions:
         ],
         schedules=[
             schedules.nightly_replay,
-            schedules.hourly("check_raw", 20),
-            schedules.hourly("check_models", 25),
-            schedules.hourly("prune_history", 50),
+            schedules.by_clock("check_recent", "20 * * * *"),
+            schedules.by_clock("check_raw", "0 4 * * *"),
+            schedules.by_clock("check_models", "15 4 * * *"),
+            schedules.by_clock("prune_history", "50 * * * *"),
             report_schedule,
         ],
         resources={"stores": Stores()},

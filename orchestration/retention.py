@@ -21,7 +21,15 @@ from sqlalchemy import text
 from ingestion.settings import read_settings
 
 ROUTINE = timedelta(days=1)
-ROUTINE_JOBS = ("load_raw", "build_models", "check_raw", "check_models", "write_report", "prune_history")
+ROUTINE_JOBS = (
+    "load_raw",
+    "build_models",
+    "check_raw",
+    "check_recent",
+    "check_models",
+    "write_report",
+    "prune_history",
+)
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 BATCH, MAX_RUNS = 100, 2_000
 """Runs that are looked up at once, and that one hour deletes at most."""

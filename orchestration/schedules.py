@@ -10,8 +10,14 @@ from sensors.attempts import RANGE_END, RANGE_START
 
 REPLAYED_HOURS = 48
 
+FIRST = {"dagster/priority": "1"}
+"""Tags of what brings events to analysts: it does not queue behind checks and reports."""
+
 load_raw = dg.define_asset_job(
-    "load_raw", dg.AssetSelection.assets(*raw_keys()).without_checks(), description="Loads what is pending."
+    "load_raw",
+    dg.AssetSelection.assets(*raw_keys()).without_checks(),
+    description="Loads what is pending.",
+    tags=FIRST,
 )
 replay_raw = dg.define_asset_job(
     "replay_raw",
@@ -37,11 +43,8 @@ def nightly_replay(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=first, tags={RANGE_START: first, RANGE_END: last})
 
 
-def hourly(job_name: str, minute: int) -> dg.ScheduleDefinition:
-    """Runs a job once an hour, at a minute."""
+def by_clock(job_name: str, cron: str) -> dg.ScheduleDefinition:
+    """Runs a job by the clock (UTC). What reads whole tables runs at night: its cost grows with them."""
     return dg.ScheduleDefinition(
-        job_name=job_name,
-        cron_schedule=f"{minute} * * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        job_name=job_name, cron_schedule=cron, execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.RUNNING
     )

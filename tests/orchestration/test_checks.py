@@ -66,3 +66,13 @@ def test_a_share_is_judged_by_its_bound_and_nothing_is_no_share() -> None:
     assert not judge_share(table, DUPLICATES, 6, 100).passed
     assert judge_share(table, UNFIT, 0, 0).passed
     assert judge_share(REJECTED_TABLE, REJECTIONS, 6, 100).severity is dg.AssetCheckSeverity.WARN
+
+
+def test_what_is_checked_every_hour_reads_no_whole_table(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("orchestration.checks.audit")
+    control.land("product_viewed")
+    control.run("landed_commits")
+    run = control.execute("check_recent")
+    assert run.success
+    names = {check.check_name for check in run.get_asset_check_evaluations()}
+    assert names == {"few_duplicates", "few_unfit_rows", "few_rejected_events"}

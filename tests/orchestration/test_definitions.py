@@ -25,6 +25,7 @@ def test_sensors_and_schedules_run_without_being_switched_on() -> None:
     assert {schedule.name for schedule in schedules} == {
         "nightly_replay",
         "check_raw_schedule",
+        "check_recent_schedule",
         "check_models_schedule",
         "report_schedule",
         "prune_history_schedule",
