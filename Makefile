@@ -31,7 +31,8 @@ test: check
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-long: install  ## hundreds of random interleavings and kills instead of dozens
-	HEADRACE_LONG=1 $(BIN)/pytest -n 2 --dist loadgroup tests/proof
+	HEADRACE_LONG=1 $(BIN)/pytest -n 2 --dist loadgroup tests/proof tests/dbt_project/test_arrivals.py \
+		tests/dbt_project/test_funnels_by_clickhouse.py
 
 mutants: install  ## plant each known bug and see the suite turn red
 	$(BIN)/python -m tests.proof.mutants

@@ -85,25 +85,25 @@ def burst(chance: random.Random, numbers: Iterator[int], start: datetime, names:
 
 def pieces(chance: random.Random, eras: list[list[Burst]], late: int) -> Iterator[list[Sending]]:
     """Most of every era, then `late` times a burst of most eras, and here and there an event once more."""
-    yield sendings(chance, [one for bursts in eras for one in itertools.chain(*bursts[:-late])])
+    yield sendings(chance, [one for bursts in eras for one in bursts[:-late]])
     for turn in range(late):
-        piece: Burst = []
+        piece: list[Burst] = []
         for bursts in eras:
             if chance.random() < 0.8:
-                piece += bursts[turn - late]
+                piece.append(bursts[turn - late])
             if chance.random() < 0.5:
-                piece.append(chance.choice(chance.choice(bursts)))
+                piece.append([chance.choice(chance.choice(bursts))])
         yield sendings(chance, piece)
 
 
-def sendings(chance: random.Random, events: Burst) -> list[Sending]:
-    """`events` as requests of one moment. What was received first does not arrive first.
+def sendings(chance: random.Random, bursts: list[Burst]) -> list[Sending]:
+    """`bursts` as requests of one moment. What was received first does not arrive first.
 
     From the time of sending the collector takes by how much the device's clock is off. That moves an event, also to the
     next date: a late copy may be the one that counts.
     """
     at = RECEIVED + timedelta(hours=chance.randrange(500))
     by_skew: dict[int, Burst] = {}
-    for one in events:
-        by_skew.setdefault(chance.choice((0, 0, 0, 5, -5, 30)), []).append(one)
+    for one in bursts:
+        by_skew.setdefault(chance.choice((0, 0, 0, 5, -5, 30)), []).extend(one)
     return [Sending(batch, at - timedelta(hours=skew), at) for skew, batch in by_skew.items()]
