@@ -4,10 +4,17 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import collector, lander, latency, loader
+from benchmarks import collector, funnel, lander, latency, loader, models
 from benchmarks.workload import machine
 
-BENCHMARKS = {"collector": collector, "lander": lander, "loader": loader, "latency": latency}
+BENCHMARKS = {
+    "collector": collector,
+    "lander": lander,
+    "loader": loader,
+    "models": models,
+    "funnel": funnel,
+    "latency": latency,
+}
 
 console = Console()
 console.print(machine())
