@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo up check test test-long mutants bench lock clean
+.PHONY: install demo up check test test-long mutants bench docs lock clean
 
 install: .venv/installed
 
@@ -39,6 +39,10 @@ mutants: install  ## plant each known bug and see the suite turn red
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+docs: install  ## the models with their lineage and columns, as one page
+	HEADRACE_WAREHOUSE_PATH=:memory: $(BIN)/dbt --quiet docs generate --static --empty-catalog --project-dir dbt_project --profiles-dir dbt_project
+	@echo "dbt_project/target/static_index.html"
 
 lock:  ## needs uv; the lock names no registry
 	uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header --no-annotate \
