@@ -61,9 +61,11 @@ def ago(age: timedelta) -> str:
 
 
 def _grid(tables: Sequence[TableStatus]) -> Grid:
-    grid = Grid(box=None, pad_edge=False, caption="commits wait to be loaded; unfit and repeated are of the last 24 h")
+    grid = Grid(
+        box=None, padding=(0, 1, 0, 0), caption="to load: commits; unfit and copies: of the last 24 hours' rows"
+    )
     grid.add_column("table", no_wrap=True)
-    for name in ("log", "to land", "version", "to load", "rows", "unfit", "repeated"):
+    for name in ("log", "to land", "lake", "to load", "rows", "unfit", "copies"):
         grid.add_column(name, justify="right", no_wrap=True)
     for table in tables:
         counts = (table.appended, table.waiting, table.version, table.pending, table.rows)
