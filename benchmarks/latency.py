@@ -34,7 +34,7 @@ def measure() -> Table:
     """A row of percentiles over the events that became visible within `SECONDS`, after the first builds."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(home=Path(folder), port=free_port(), dagster_port=free_port())
-        with run_services(settings) as services, shoppers(settings):
+        with run_services(settings, settings.dagster_home) as services, shoppers(settings):
             services.wait_until_ready(READY_SECONDS)
             delays = sorted(watch(settings.home / "read" / "warehouse.duckdb"))
     table = Table("events", "median s", "p95 s", "longest s", "load", title="event → mart")

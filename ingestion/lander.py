@@ -27,7 +27,7 @@ class Rotation:
 
     rows: int = 100_000
     bytes: int = 32 * 1024 * 1024
-    seconds: float = 60.0
+    seconds: float = 15.0
 
 
 @dataclass

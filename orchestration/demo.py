@@ -58,7 +58,7 @@ def run(console: Console, home: Path, events: int, seed: int) -> int:
     key, record = KeyFile(settings.key_file).add(SOURCE), home / "sent.jsonl"
     url = f"http://127.0.0.1:{settings.port}"
     broker, warehouse = open_broker(settings.broker_url), open_warehouse(settings.warehouse_url)
-    with run_services(settings) as services:
+    with run_services(settings, settings.dagster_home) as services:
         wait_until_ready(url)
         console.print(f"collector, lander and Dagster run; their logs and data are in {home}")
         with _progress(console) as progress:

@@ -15,7 +15,14 @@ from rich.console import Console
 from ingestion.errors import ConfigurationError
 from ingestion.settings import Settings
 from orchestration.dbt_runner import prepare_manifest
-from orchestration.instance import LOCATION, end_crashed_runs, prepare_instance, wait_for_runs, write_workspace
+from orchestration.instance import (
+    LOCATION,
+    dagster_home,
+    end_crashed_runs,
+    prepare_instance,
+    wait_for_runs,
+    write_workspace,
+)
 from orchestration.services import Service, Services, answers, free_port
 
 READY_SECONDS = 120.0
@@ -30,7 +37,7 @@ def up(settings: Settings, console: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     console.print(f"starting; data, logs and state are in {settings.home}")
-    with run_services(settings) as services:
+    with run_services(settings, dagster_home(settings)) as services:
         services.wait_until_ready(READY_SECONDS, lambda one: console.print(f"  {one.name:<12} {one.where}"))
         console.print("running; Ctrl-C ends it, and the next start goes on where it ended")
         while not stop.wait(LOOK_AGAIN_SECONDS):
@@ -39,15 +46,15 @@ def up(settings: Settings, console: Console) -> None:
 
 
 @contextmanager
-def run_services(settings: Settings) -> Iterator[Services]:
-    """The services as processes, for as long as the block runs."""
+def run_services(settings: Settings, dagster: Path) -> Iterator[Services]:
+    """The services as processes, for as long as the block runs; Dagster keeps its state in the folder `dagster`."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    prepare_instance(settings.dagster_home)
+    prepare_instance(dagster)
     with only_one(settings.home) as lock:
         prepare_manifest()
         grpc_port = free_port()
-        services = list_services(settings, grpc_port, write_workspace(settings.dagster_home, grpc_port))
-        environment = {**os.environ, **variables(settings)}
+        services = list_services(settings, dagster, grpc_port)
+        environment = {**os.environ, **variables(settings), "DAGSTER_HOME": str(dagster)}
         with Services(services, environment, settings.home / "logs", lock.fileno()) as running:
             lock.truncate(0)
             lock.write(", ".join(f"{one.service.name} {one.pid}" for one in running.running))
@@ -55,8 +62,9 @@ def run_services(settings: Settings) -> Iterator[Services]:
             yield running
 
 
-def list_services(settings: Settings, grpc_port: int, workspace: Path) -> list[Service]:
+def list_services(settings: Settings, dagster: Path, grpc_port: int) -> list[Service]:
     """What runs, in the order in which it is started."""
+    workspace = write_workspace(dagster, grpc_port)
     collector = f"http://{settings.host}:{settings.port}"
     web = f"http://127.0.0.1:{settings.dagster_port}"
     headrace = [sys.executable, "-m", "ingestion"]
@@ -68,8 +76,8 @@ def list_services(settings: Settings, grpc_port: int, workspace: Path) -> list[S
             "code server",
             [script("dagster"), "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc_port), *code],
             "Dagster's assets and runs",
-            before_start=lambda: end_crashed_runs(settings.dagster_home),
-            before_stop=lambda: wait_for_runs(settings.dagster_home, RUNS_SECONDS),
+            before_start=lambda: end_crashed_runs(dagster),
+            before_stop=lambda: wait_for_runs(dagster, RUNS_SECONDS),
         ),
         Service(
             "web server",
@@ -91,7 +99,6 @@ def variables(settings: Settings) -> Mapping[str, str]:
         "HEADRACE_HOME": str(settings.home.resolve()),
         "HEADRACE_PORT": str(settings.port),
         "HEADRACE_ROTATE_SECONDS": str(settings.rotate_seconds),
-        "DAGSTER_HOME": str(settings.dagster_home),
     }
 
 

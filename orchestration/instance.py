@@ -32,10 +32,15 @@ def prepare_instance(home: Path) -> None:
         shutil.copy(CONFIGURATION, home)
 
 
+def dagster_home(settings: Settings) -> Path:
+    """The folder of Dagster's state: DAGSTER_HOME where it is set."""
+    return Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home)
+
+
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """The instance that DAGSTER_HOME names, else the one that `headrace up` runs."""
+    """The instance that `headrace up` runs."""
     logging.getLogger("alembic").setLevel(logging.WARNING)  # how Dagster makes its tables is no news
-    home = Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home)
+    home = dagster_home(settings)
     prepare_instance(home)
     return dg.DagsterInstance.from_config(str(home))
 

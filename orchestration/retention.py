@@ -1,6 +1,6 @@
 """What Dagster forgets, so that its folder does not grow for ever: a load and a build leave a megabyte of messages.
 
-Finished runs go, with their messages and logs: what runs all day and succeeded after a day, all others after
+Finished runs go, with their messages and logs: what runs all day and succeeded after six hours, all others after
 HEADRACE_RUN_RETENTION_DAYS. The last materialisation of every asset and partition stays, and the last answer of
 every check: sensors and screens go on from them.
 
@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from ingestion.settings import read_settings
 
-ROUTINE = timedelta(days=1)
+ROUTINE = timedelta(hours=6)
 ROUTINE_JOBS = (
     "load_raw",
     "build_models",

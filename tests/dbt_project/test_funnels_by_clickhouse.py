@@ -57,7 +57,7 @@ create table analytics.fct_events as
     select *, null::varchar as session_id, null::varchar as product_id, 'shop' as source, null::varchar as category,
         null::varchar as device_type
     from histories;
-create table analytics.int_event_products (event_key varchar, product_id varchar);
+create table analytics.int_event_products (event_key varchar, event_date date, product_id varchar);
 """
 
 STEPS = ", ".join(f"step = {step}" for step in range(1, 6))

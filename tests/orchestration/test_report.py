@@ -193,6 +193,7 @@ def test_models_that_have_seen_no_event_say_so(copy: DuckDBWarehouse) -> None:
 
 def test_the_command_writes_the_page(copy: DuckDBWarehouse, html: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_WAREHOUSE", f"duckdb://{copy.path}")
+    copy.publish()
     output = copy.path.parent / "page.html"
     asked = ["report", "--from", str(FIRST), "--to", str(LAST), "--output", str(output)]
     done = CliRunner().invoke(cli, asked, catch_exceptions=False)

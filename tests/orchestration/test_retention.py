@@ -72,10 +72,10 @@ def test_what_is_young_or_under_way_stays(kept: Control) -> None:
     assert kept.instance.get_run_by_id(waiting.run_id) is not None
 
 
-def test_what_runs_all_day_and_succeeded_goes_after_a_day(kept: Control) -> None:
+def test_what_runs_all_day_and_succeeded_goes_after_hours(kept: Control) -> None:
     by_hand, routine = load(kept), load(kept, "load_raw")
-    assert prune(kept.instance, later(timedelta(hours=23)), FORTNIGHT).runs == 0
-    assert prune(kept.instance, later(timedelta(hours=25)), FORTNIGHT).runs == 1
+    assert prune(kept.instance, later(timedelta(hours=5)), FORTNIGHT).runs == 0
+    assert prune(kept.instance, later(timedelta(hours=7)), FORTNIGHT).runs == 1
     assert [run.run_id for run in kept.instance.get_runs()] == [by_hand] and files(kept, routine) == []
 
 

@@ -170,8 +170,8 @@ MODEL_MUTANTS = (
     Mutant(
         "a build notes loads that came after dbt had read",
         "orchestration/models.py",
-        "warehouse.record_built(dates, seen)",
-        "warehouse.record_built(dates, warehouse.staleness().load_seq)",
+        "warehouse.record_built(dates, seen.load_seq, definitions)",
+        "warehouse.record_built(dates, warehouse.staleness().load_seq, definitions)",
         "tests/orchestration/test_models.py::test_what_a_load_brings_while_dbt_runs_stays_stale",
     ),
     Mutant(
