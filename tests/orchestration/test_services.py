@@ -11,6 +11,7 @@ import pytest
 
 from ingestion.errors import PermanentError
 from orchestration.services import Service, Services
+from tests.orchestration.test_deployment import is_running
 
 SLEEP = "import time; time.sleep(60)"
 Make = Callable[..., Services]
@@ -58,14 +59,7 @@ time.sleep(60)"""
     with make(python("parent", code)):
         wait_for(lambda: (tmp_path / "child").exists() and bool((tmp_path / "child").read_text()))
         child = int((tmp_path / "child").read_text())
-    wait_for(lambda: not is_alive(child) or is_zombie(child))
-
-
-def is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+    wait_for(lambda: not is_running(child))
 
 
 def test_services_end_in_the_opposite_order(make: Make) -> None:
