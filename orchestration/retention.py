@@ -83,8 +83,8 @@ def prune(instance: dg.DagsterInstance, now: datetime, keep: timedelta, max_runs
 
 
 def _filters(now: datetime, keep: timedelta) -> Iterator[dg.RunsFilter]:
-    succeeded, day_ago = [dg.DagsterRunStatus.SUCCESS], now - min(ROUTINE, keep)
-    yield from (dg.RunsFilter(job_name=job, statuses=succeeded, updated_before=day_ago) for job in ROUTINE_JOBS)
+    succeeded, routine_before = [dg.DagsterRunStatus.SUCCESS], now - min(ROUTINE, keep)
+    yield from (dg.RunsFilter(job_name=job, statuses=succeeded, updated_before=routine_before) for job in ROUTINE_JOBS)
     yield dg.RunsFilter(statuses=FINISHED, updated_before=now - keep)
 
 
