@@ -112,14 +112,14 @@ MUTANTS = (
     ),
     Mutant(
         "the rows are committed before the ledger",
-        "ingestion/warehouse/duckdb.py",
+        "ingestion/warehouse/duckdb_load.py",
         "        return int(str(inserted))\n",
         "        self._db.execute('commit')\n        self._db.execute('begin')\n        return int(str(inserted))\n",
         PROOF,
     ),
     Mutant(
         "the loader loads an event id once",
-        "ingestion/warehouse/duckdb.py",
+        "ingestion/warehouse/duckdb_load.py",
         "by name select *, strftime",
         "by name select distinct on (event_id) *, strftime",
         PROOF,

@@ -11,7 +11,8 @@ from ingestion.errors import ConfigurationError, WarehouseBusy
 from ingestion.lake import Lake
 from ingestion.tables import all_tables
 from ingestion.warehouse import open_warehouse
-from ingestion.warehouse.duckdb import DuckDBWarehouse, connect, sql_type
+from ingestion.warehouse.duckdb import DuckDBWarehouse, connect
+from ingestion.warehouse.duckdb_load import sql_type
 from tests.ingestion.warehouse.contract import VIEWS, Site, WarehouseContract
 
 
