@@ -35,6 +35,7 @@ def collect(app: ASGIApp, host: str, port: int) -> None:
         access_log=False,
         server_header=False,
         log_config=None,
+        ws="none",  # else an upgrade that nobody serves would hold its connection, where a WebSocket library is there
         timeout_graceful_shutdown=10,
     )
 
