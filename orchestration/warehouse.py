@@ -25,7 +25,7 @@ from sensors.stale_dates import REPORT_KEY, report
 from sensors.stores import Stores
 
 POOL = "warehouse"
-"""Of everything that writes the warehouse. It keeps runs from waiting for DuckDB's file; it guards nothing."""
+"""Of everything that writes the warehouse. It keeps many runs from waiting for DuckDB's file; it guards nothing."""
 
 event_dates = dg.AssetSpec(
     REPORT_KEY,

@@ -5,6 +5,9 @@ from ingestion.lake import Lake
 from ingestion.settings import read_settings
 from ingestion.warehouse import Warehouse, open_warehouse
 
+TURN_SECONDS = 900.0
+"""How long a run waits for its turn: as a build of everything may take, which a load can meet."""
+
 
 class Stores:
     """Log, lake and warehouse of this environment (`HEADRACE_…`)."""
@@ -20,4 +23,4 @@ class Stores:
 
     def warehouse(self) -> Warehouse:
         """The warehouse. A sensor leaves it alone, because DuckDB has one holder at a time."""
-        return open_warehouse(read_settings().warehouse_url)
+        return open_warehouse(read_settings().warehouse_url, TURN_SECONDS)
