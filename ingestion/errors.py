@@ -4,10 +4,12 @@
     ├── TransientError         the same call may succeed later
     │   ├── BrokerUnavailable      the log did not take or give records; nothing is known to be stored
     │   ├── LakeConflict           another lander moved the table on: read the positions again
+    │   ├── ViewsUnavailable       the store of the views did not answer; nothing is known to be stored
     │   └── WarehouseBusy          another process holds the warehouse
     └── PermanentError         somebody has to change something
         ├── ConfigurationError     a setting, a key or a file is wrong
         ├── UnknownTopic           the log has no topic of this name
+        ├── ItemRefused            a row, a page token or a limit is nothing that a view's store can take
         ├── OffsetOutOfRange       the log does not hold this position
         ├── LakeHistoryGone        the lake no longer lists a commit that was not loaded yet
         ├── ModelsNotBuilt         the warehouse lacks a model that is to be read
@@ -37,6 +39,10 @@ class LakeConflict(TransientError):
     """Another writer moved the table on since it was read."""
 
 
+class ViewsUnavailable(TransientError):
+    """The store of the views did not answer; whether it stored the rows is not known."""
+
+
 class WarehouseBusy(TransientError):
     """Another process holds the warehouse."""
 
@@ -47,6 +53,10 @@ class ConfigurationError(PermanentError):
 
 class UnknownTopic(PermanentError):
     """The log has no topic of this name."""
+
+
+class ItemRefused(PermanentError):
+    """A row, a page token or a limit is nothing that a view's store can take."""
 
 
 class OffsetOutOfRange(PermanentError):
