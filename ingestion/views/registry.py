@@ -1,0 +1,21 @@
+"""Every view by its name."""
+
+from collections.abc import Mapping
+
+from ingestion.errors import ConfigurationError
+from ingestion.views.cart_events import cart_events
+from ingestion.views.facts import View
+from ingestion.views.user_activity import user_activity
+
+
+def fact_views(activity_days: int = 90) -> Mapping[str, View]:
+    """The views of facts."""
+    return {view.name: view for view in (user_activity(activity_days), cart_events())}
+
+
+def fact_view(name: str, activity_days: int = 90) -> View:
+    """The view of facts with this name; ConfigurationError where there is none."""
+    views = fact_views(activity_days)
+    if name not in views:
+        raise ConfigurationError(f"there is no view {name!r}; the views are {', '.join(views)}")
+    return views[name]

@@ -1,0 +1,37 @@
+"""A view filled from the lake: the same code as the listener's, for a backfill, a repair or where no listener runs."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.dataset
+
+from ingestion.lake import Lake
+from ingestion.steps import Steps
+from ingestion.tables import Table, event_table
+from ingestion.views import ViewStore
+from ingestion.views.facts import Lookups, View, Written, write
+from ingestion.views.landed import columns, landed_events
+
+BATCH = 2_000
+
+
+def replay_hour(lake: Lake, store: ViewStore, view: View, hour: str | None, lookups: Lookups) -> Steps[Written]:
+    """Bring what the lake holds of a landing hour (of all where `hour` is None) into a view; to do so again is safe."""
+    total = Written()
+    for event_type in view.event_types:
+        table = event_table(event_type)
+        for batch in lake_rows(lake, table, hour):
+            written = yield from write(store, view, landed_events(table, batch), lookups)
+            total.add(written)
+    return total
+
+
+def lake_rows(lake: Lake, table: Table, hour: str | None = None) -> Iterator[pa.Table]:
+    """The rows of a lake table, of one landing hour or of all, in batches; columns that came later are empty."""
+    files = [file.uri for file in lake.table(table).snapshot().files(hour)]
+    if files:
+        names = columns(table)
+        schema = pa.schema([table.schema.field(name) for name in names])
+        rows = pyarrow.dataset.dataset(files, schema=schema, format="parquet")
+        for batch in rows.to_batches(columns=list(names), batch_size=BATCH, use_threads=False):
+            yield pa.Table.from_batches([batch])
