@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
-from ingestion import audit_report, processes, rejected, sender, simulation
+from ingestion import audit_report, processes, rejected, sender, simulation, view_report
 from ingestion.audit import Balance, audit_when_settled
 from ingestion.broker import open_broker
 from ingestion.catalogue import print_catalogue
@@ -30,16 +30,24 @@ from ingestion.intake import BodyLimits
 from ingestion.keys import KeyFile, Keyring
 from ingestion.lake import Lake
 from ingestion.lander import Lander
+from ingestion.listener import Listener
 from ingestion.loader import load, reload
 from ingestion.openapi import json_schema
+from ingestion.read_service import ReadService
 from ingestion.sent import check_sent
 from ingestion.settings import Settings, read_settings
 from ingestion.steps import crash_at, run
 from ingestion.tables import all_tables, table_named
+from ingestion.views import MAX_PAGE, open_views
+from ingestion.views.facts import Lookups
+from ingestion.views.products import ProductFile
+from ingestion.views.reading import DEFAULT_LIMIT, READERS, answer
+from ingestion.views.registry import fact_views
 from ingestion.warehouse import open_warehouse, read
 
 console = Console()
 SHOWN_ROWS = 200
+VIEW = click.Choice(list(fact_views()))
 TABLE = click.Choice([table.name for table in all_tables()])
 
 
@@ -78,7 +86,7 @@ def collect() -> None:
         reach=crash_at(settings.crash_at),
     )
     app = collector.app([origin.strip() for origin in settings.cors_origins.split(",")])
-    processes.collect(app, settings.host, settings.port)
+    processes.serve(app, settings.host, settings.port)
 
 
 @cli.command()
@@ -93,6 +101,43 @@ def land(once: bool) -> None:
             console.print(f"{table.name}: versions {removed} were torn by a power failure; their records land again")
     lander = Lander(broker, lake, tables, settings.rotation, time.monotonic)
     processes.land(lander, broker, settings.retention_hours, crash_at(settings.crash_at), once)
+
+
+@cli.command()
+@click.option("--once", is_flag=True, help="Listen to everything that the log has, and stop.")
+@click.option("--view", "names", multiple=True, type=VIEW, help="Only this view; may be repeated.")
+def listen(once: bool, names: tuple[str, ...]) -> None:
+    """Run the listener: records of the log in, rows of the views out."""
+    settings = read_settings()
+    broker, store = open_broker(settings.broker_url, settings.partitions), open_views(settings.views_url)
+    broker.ensure_topics([table.topic for table in all_tables()])
+    views = [view for view in fact_views(settings.activity_days).values() if view.name in names or not names]
+    catalogue = ProductFile(settings.catalogue) if settings.catalogue else None
+    listener = Listener(broker, store, views, lambda: Lookups(catalogue.products()) if catalogue else Lookups())
+    processes.listen(listener, store, crash_at(settings.crash_at), once)
+
+
+@cli.command()
+def serve() -> None:
+    """Run the read service: GET /v1/views/<view>/<key> answers from the views' store."""
+    settings = read_settings()
+    keyring = Keyring(KeyFile(settings.key_file), scope="read")
+    processes.serve(ReadService(open_views(settings.views_url), keyring).app(), settings.host, settings.read_port)
+
+
+@cli.command("view")
+@click.argument("name", type=click.Choice(list(READERS)))
+@click.argument("key")
+@click.option("--limit", type=click.IntRange(1, MAX_PAGE), default=DEFAULT_LIMIT, show_default=True, help="Rows.")
+@click.option("--page", help="Token of the page to print.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def view_command(name: str, key: str, limit: int, page: str | None, as_json: bool) -> None:
+    """Print what a view says of KEY: a user's id, or anonymous:ID."""
+    found = answer(open_views(read_settings().views_url), name, key, limit, page)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        view_report.print_answer(console, found)
 
 
 @cli.command("load")
@@ -156,22 +201,23 @@ def _audit(settings: Settings, wait: float) -> Balance:
 
 @cli.group()
 def keys() -> None:
-    """Write keys of the sources that may send."""
+    """Write keys of the sources that may send, and read keys of the services that may ask for views."""
 
 
 @keys.command("add")
 @click.argument("source")
-def keys_add(source: str) -> None:
-    """Make a write key for SOURCE and print it: it is not shown again."""
-    click.echo(KeyFile(read_settings().key_file).add(source))
+@click.option("--read", "may_read", is_flag=True, help="A read key: it may ask for views, and may not send.")
+def keys_add(source: str, may_read: bool) -> None:
+    """Make a key for SOURCE and print it: it is not shown again."""
+    click.echo(KeyFile(read_settings().key_file).add(source, "read" if may_read else "write"))
 
 
 @keys.command("list")
 def keys_list() -> None:
-    """List the keys: source, beginning, since when, and whether it is disabled."""
+    """List the keys: source, beginning, since when, what it may do, and whether it is disabled."""
     for key in KeyFile(read_settings().key_file).read():
         state = f"disabled {key.disabled_at:%Y-%m-%d %H:%M}" if key.disabled_at else "enabled"
-        click.echo(f"{key.source}  {key.prefix}…  {key.created_at:%Y-%m-%d %H:%M}  {state}")
+        click.echo(f"{key.source}  {key.prefix}…  {key.created_at:%Y-%m-%d %H:%M}  {key.scope}  {state}")
 
 
 @keys.command("disable")

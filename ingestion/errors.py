@@ -10,6 +10,7 @@
         ├── ConfigurationError     a setting, a key or a file is wrong
         ├── UnknownTopic           the log has no topic of this name
         ├── ItemRefused            a row, a page token or a limit is nothing that a view's store can take
+        ├── UnknownView            there is no view of this name
         ├── OffsetOutOfRange       the log does not hold this position
         ├── LakeHistoryGone        the lake no longer lists a commit that was not loaded yet
         ├── ModelsNotBuilt         the warehouse lacks a model that is to be read
@@ -57,6 +58,10 @@ class UnknownTopic(PermanentError):
 
 class ItemRefused(PermanentError):
     """A row, a page token or a limit is nothing that a view's store can take."""
+
+
+class UnknownView(PermanentError):
+    """There is no view of this name."""
 
 
 class OffsetOutOfRange(PermanentError):

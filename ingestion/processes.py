@@ -13,9 +13,11 @@ from starlette.types import ASGIApp
 from ingestion.broker import Broker
 from ingestion.errors import HeadraceError, PermanentError, TransientError
 from ingestion.lander import Landed, Lander
+from ingestion.listener import Heard, Listener
 from ingestion.loader import Loaded
 from ingestion.steps import Reach, run
 from ingestion.tables import Table
+from ingestion.views import ViewStore
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +26,8 @@ EXPIRE_EVERY_SECONDS = 60.0
 BACK_OFF_SECONDS = 2.0
 
 
-def collect(app: ASGIApp, host: str, port: int) -> None:
-    """Serve the collector until told to end, then answer what is in flight."""
+def serve(app: ASGIApp, host: str, port: int) -> None:
+    """Serve an app until told to end, then answer what is in flight."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)  # by default a batch of events sets it off several times, and finds nothing
     uvicorn.run(
@@ -66,6 +68,30 @@ def land(lander: Lander, broker: Broker, retention_hours: float, reach: Reach, o
         raise PermanentError("; ".join(landed.problems))
 
 
+def listen(listener: Listener, store: ViewStore, reach: Reach, once: bool = False) -> None:
+    """Listen round after round until told to end, or until nothing is left; now and then delete what expired."""
+    stop, expired_at, known, heard = _stop_event(), 0.0, list[str](), Heard()
+    while not stop.is_set():
+        pause = LOOK_AGAIN_SECONDS
+        try:
+            heard = run(listener.round(), reach)
+            known = _tell_heard(heard, known)
+            pause = 0.0 if heard.is_behind else LOOK_AGAIN_SECONDS
+            if time.monotonic() - expired_at > EXPIRE_EVERY_SECONDS:
+                expired_at = time.monotonic()
+                store.expire()
+        except TransientError as error:
+            if once:
+                raise
+            log.warning("%s; trying again", error)
+            pause = BACK_OFF_SECONDS
+        if once and not heard.is_behind:
+            break
+        stop.wait(pause)
+    if once and heard.problems:
+        raise PermanentError("; ".join(heard.problems))
+
+
 def load(load_table: Callable[[Table], Loaded], tables: Sequence[Table], every: float | None) -> None:
     """Load every table, once or again and again; what is wrong with one table does not hold up the others."""
     stop = _stop_event()
@@ -94,6 +120,16 @@ def _tell(landed: Landed, known: list[str]) -> list[str]:
     if landed.rows:
         log.info("landed %d rows in %d commits, %d unfit", landed.rows, landed.commits, landed.unfit)
     return landed.problems
+
+
+def _tell_heard(heard: Heard, known: list[str]) -> list[str]:
+    """The same of a listener's round."""
+    for problem in heard.problems:
+        if problem not in known:
+            log.warning("%s", problem)
+    if heard.read:
+        log.info("heard %d records: %d rows, %d copies", heard.read, heard.written.rows, heard.written.copies)
+    return heard.problems
 
 
 def _stop_event() -> threading.Event:

@@ -23,10 +23,14 @@ class Settings(BaseSettings):
     broker: str = Field("", description="URL of the log; default embedded://HOME/log.sqlite")
     lake: str = Field("", description="URL of the lake; default file://HOME/lake")
     warehouse: str = Field("", description="URL of the warehouse; default duckdb://HOME/warehouse.duckdb")
-    keys: Path | None = Field(None, description="file of the write keys; default HOME/keys.json")
+    views: str = Field("", description="URL of the views' store; default sqlite://HOME/views.db")
+    catalogue: str = Field("", description="URL of the product catalogue that views join with: CSV or Parquet")
+    keys: Path | None = Field(None, description="file of the keys; default HOME/keys.json")
 
-    host: str = Field("127.0.0.1", description="address the collector listens on")
+    host: str = Field("127.0.0.1", description="address the collector and the read service listen on")
     port: int = Field(8080, ge=0, le=65535, description="port the collector listens on")
+    read_port: int = Field(8081, ge=0, le=65535, description="port the read service listens on")
+    activity_days: int = Field(90, ge=1, le=36_500, description="days that a visitor's activity is kept in its view")
     dagster_port: int = Field(3000, ge=0, le=65535, description="port of Dagster's UI, on 127.0.0.1")
     cors_origins: str = Field("*", description="origins that browsers may send from, comma-separated")
     commit_interval_ms: int = Field(5, ge=0, description="how long a group commit waits for company")
@@ -86,9 +90,14 @@ class Settings(BaseSettings):
         """URL of the warehouse."""
         return self.warehouse or f"duckdb://{self.home.resolve()}/warehouse.duckdb"
 
+    @cached_property
+    def views_url(self) -> str:
+        """URL of the views' store."""
+        return self.views or f"sqlite://{self.home.resolve()}/views.db"
+
     @property
     def key_file(self) -> Path:
-        """File of the write keys."""
+        """File of the keys."""
         return self.keys or self.home / "keys.json"
 
     @property

@@ -70,7 +70,7 @@ class Broker(Protocol):
         """Records from `offset` on, at least one where there is one; OffsetOutOfRange where the log has not got it."""
 
     def commit(self, group: str, topic: Topic, positions: Mapping[int, int]) -> None:
-        """Note how far `group` has come: for lag and retention, never for where to read on."""
+        """Note how far `group` has come: for lag, retention, and readers to whom a record may come again."""
 
     def positions(self, group: str, topic: Topic) -> Mapping[int, int]:
         """What `commit` noted."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ingestion.errors import ConfigurationError
+from ingestion.errors import UnknownView
 from ingestion.views.cart_events import cart_events
 from ingestion.views.facts import View
 from ingestion.views.user_activity import user_activity
@@ -14,8 +14,8 @@ def fact_views(activity_days: int = 90) -> Mapping[str, View]:
 
 
 def fact_view(name: str, activity_days: int = 90) -> View:
-    """The view of facts with this name; ConfigurationError where there is none."""
+    """The view of facts with this name; UnknownView where there is none."""
     views = fact_views(activity_days)
     if name not in views:
-        raise ConfigurationError(f"there is no view {name!r}; the views are {', '.join(views)}")
+        raise UnknownView(f"there is no view {name!r}; the views are {', '.join(views)}")
     return views[name]

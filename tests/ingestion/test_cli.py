@@ -265,7 +265,7 @@ def test_files_that_are_no_stores_are_one_line(headrace: Headrace, home: Path, o
     (home / "warehouse.duckdb").write_bytes(b"nothing" * 1_000)
     assert "warehouse.duckdb cannot be opened" in one_line(headrace("audit"))
     (home / "keys.json").write_text("{")
-    assert "keys.json holds no write keys" in one_line(headrace("keys", "list"))
+    assert "keys.json holds no keys" in one_line(headrace("keys", "list"))
     (home / "log.sqlite").write_bytes(b"nothing" * 1_000)
     for left in ("log.sqlite-wal", "log.sqlite-shm"):
         (home / left).unlink(missing_ok=True)
@@ -275,3 +275,44 @@ def test_files_that_are_no_stores_are_one_line(headrace: Headrace, home: Path, o
 def test_a_command_that_does_not_exist_is_a_usage_error(headrace: Headrace) -> None:
     assert headrace("nothing").code == 2
     assert headrace("--version").out.startswith("headrace, version ")
+
+
+def test_a_listener_fills_the_views_that_view_prints(
+    headrace: Headrace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_ACTIVITY_DAYS", "36500")
+    broker = EmbeddedBroker(home / "log.sqlite")
+    broker.ensure_topics([table.topic for table in all_tables()])
+    broker.publish([record(event("product_added", 1, name="Kettle", quantity=2))])
+    assert headrace("listen", "--once").code == 0
+    assert "product_added-1" in headrace("view", "user_activity", "visitor-1").out
+    cart = json.loads(headrace("view", "open_cart", "visitor-1", "--json").out)
+    assert [(line["product_id"], line["quantity"]) for line in cart["lines"]] == [("product_id 1 ä", 2)]
+    assert "Kettle" in headrace("view", "open_cart", "visitor-1").out
+    assert headrace("view", "user_activity", "nobody").code == 0
+    broker.close()
+
+
+def test_a_listener_joins_with_the_catalogue_of_the_setting(
+    headrace: Headrace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "products.csv").write_text("product_id,name\nproduct_id 1 ä,Red kettle\n")
+    monkeypatch.setenv("HEADRACE_CATALOGUE", f"file://{home}/products.csv")
+    monkeypatch.setenv("HEADRACE_ACTIVITY_DAYS", "36500")
+    broker = EmbeddedBroker(home / "log.sqlite")
+    broker.ensure_topics([table.topic for table in all_tables()])
+    broker.publish([record(event("product_viewed", 1))])
+    assert headrace("listen", "--once", "--view", "user_activity").code == 0
+    assert "Red kettle" in headrace("view", "user_activity", "visitor-1", "--json").out
+    broker.close()
+
+
+def test_a_read_key_is_listed_as_one(headrace: Headrace) -> None:
+    headrace("keys", "add", "web")
+    headrace("keys", "add", "--read", "backend")
+    scopes = [line.split()[-2] for line in headrace("keys", "list").out.splitlines()]
+    assert scopes == ["write", "read"]
+
+
+def test_a_view_that_is_none_is_told_with_those_that_are(headrace: Headrace) -> None:
+    assert "user_activity" in headrace("view", "nothing", "u1").err

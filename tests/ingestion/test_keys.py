@@ -177,3 +177,17 @@ def test_a_file_that_breaks_under_a_running_collector_disables_nobody(
 def test_without_a_file_nobody_has_a_key(file: KeyFile, clock: Clock) -> None:
     assert file.read() == []
     assert Keyring(file, clock).source_of("hr_nobody") is None
+
+
+def test_a_key_opens_only_what_its_scope_names(file: KeyFile, clock: Clock) -> None:
+    writing, reading = file.add("web"), file.add("backend", "read")
+    for scope, opened in (("write", ["web", None]), ("read", [None, "backend"])):
+        ring = Keyring(file, clock, "read" if scope == "read" else "write")
+        assert [ring.source_of(key) for key in (writing, reading)] == opened
+
+
+def test_keys_from_before_there_were_scopes_are_write_keys(file: KeyFile, clock: Clock) -> None:
+    key = file.add("web")
+    file.path.write_text(re.sub(r',\s*"scope": "write"', "", file.path.read_text()))
+    assert "scope" not in file.path.read_text()
+    assert Keyring(file, clock).source_of(key) == "web"

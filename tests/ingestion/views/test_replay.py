@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.errors import ConfigurationError
+from ingestion.errors import UnknownView
 from ingestion.steps import run
 from ingestion.tables import event_table
 from ingestion.views import ViewStore
@@ -73,5 +73,5 @@ def test_an_empty_lake_has_nothing_to_say(platform: Platform, store: ViewStore) 
 
 def test_a_view_is_known_by_its_name() -> None:
     assert [view.name for view in fact_views().values()] == ["user_activity", "cart_events"]
-    with pytest.raises(ConfigurationError, match=r"no view 'nothing'.*user_activity, cart_events"):
+    with pytest.raises(UnknownView, match=r"no view 'nothing'.*user_activity, cart_events"):
         fact_view("nothing")

@@ -1,0 +1,102 @@
+"""The listener: reads the topics of its views, converts, joins, and saves; a view is seconds behind the log.
+
+One round reads what is new of every topic and writes it batch by batch. The group's position moves after the write
+and is where reading goes on: what a crash leaves between the two is written again, which changes nothing. So several
+listeners may run at once. Each view has a group of its own: a new view begins where the log begins.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ingestion.broker import Bounds, Broker, Chunk, Topic
+from ingestion.encoding import Block, encode
+from ingestion.errors import OffsetOutOfRange, UnknownTopic
+from ingestion.steps import Steps
+from ingestion.tables import Table, event_table
+from ingestion.views import ViewStore
+from ingestion.views.facts import Lookups, View, Written, write
+from ingestion.views.landed import landed_events
+
+BATCH_RECORDS, BATCH_BYTES = 2_000, 4 * 1024 * 1024
+
+
+@dataclass
+class Heard:
+    """What one round did."""
+
+    read: int = 0
+    """Records that it went forward in the log."""
+    is_behind: bool = False
+    """Something was read: there may be more."""
+    unread: int = 0
+    """Records that retention took before they were read; a replay from the lake brings them."""
+    written: Written = field(default_factory=Written)
+    problems: list[str] = field(default_factory=list)
+
+
+def group(view: View) -> str:
+    """The consumer group of a view."""
+    return f"listener.{view.name}"
+
+
+class Listener:
+    """Keeps `views` in `store` up with the log; `lookups` is asked for every batch."""
+
+    def __init__(self, broker: Broker, store: ViewStore, views: Sequence[View], lookups: Callable[[], Lookups]) -> None:
+        self._broker, self._store, self._lookups = broker, store, lookups
+        self._topics = [(view, event_table(event_type)) for view in views for event_type in view.event_types]
+
+    def round(self) -> Steps[Heard]:
+        """Bring one batch of every partition into the views.
+
+        What is wrong with one topic or partition is told in the result and does not hold up the others.
+        """
+        heard = Heard()
+        for view, table in self._topics:
+            try:
+                topic = self._broker.topic(table.topic)
+                positions = self._broker.positions(group(view), topic)
+                for partition, held in self._broker.bounds(table.topic).items():
+                    position = positions.get(partition, held.start)
+                    if position != held.end:
+                        start = _start(view, topic.name, partition, position, held, heard)
+                        yield from self._listen(view, table, topic, partition, start, heard)
+            except (UnknownTopic, OffsetOutOfRange) as error:
+                heard.problems.append(str(error))
+        heard.problems += heard.written.problems
+        return heard
+
+    def _listen(self, view: View, table: Table, topic: Topic, partition: int, start: int, heard: Heard) -> Steps[None]:
+        chunk = self._broker.read(topic.name, partition, start, BATCH_RECORDS, BATCH_BYTES)
+        yield "listener.read"
+        if self._broker.topic(topic.name).id != topic.id:
+            return  # recreated while we read: its offsets are no positions in this one
+        events = landed_events(table, encode(table, [_block(topic, chunk)]))
+        heard.written.add((yield from write(self._store, view, events, self._lookups())))
+        yield "listener.written"
+        self._broker.commit(group(view), topic, {partition: chunk.next_offset})
+        heard.read += len(chunk.offsets)
+        heard.is_behind |= bool(chunk.offsets)
+        yield "listener.noted"
+
+
+def _start(view: View, topic: str, partition: int, position: int, held: Bounds, heard: Heard) -> int:
+    """Where to read on; the log's start where retention was faster, or where the position is beyond the end."""
+    if held.start <= position <= held.end:
+        return position
+    if position < held.start:
+        heard.unread += held.start - position
+        heard.problems.append(
+            f"{topic}/{partition}: retention took {held.start - position} records before {view.name} read them;"
+            " replay the view from the lake"
+        )
+    else:
+        heard.problems.append(
+            f"{topic}/{partition} ends at {held.end}, but {view.name} had read it up to {position}: the log lost"
+            " records; it is read again from its start"
+        )
+    return held.start
+
+
+def _block(topic: Topic, chunk: Chunk) -> Block:
+    return Block(topic.id, topic.name, chunk.partition, chunk.offsets, chunk.timestamps, chunk.values)

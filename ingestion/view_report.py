@@ -1,0 +1,35 @@
+"""What a view says of a key, for people."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from ingestion.views.reading import Answer
+
+ENVELOPE = ("occurred_at", "event_type", "event_id")
+
+
+def print_answer(console: Console, answer: Answer) -> None:
+    """Print rows, newest first, or the lines of a cart."""
+    title = escape(f"{answer['view']} of {answer['key']}")
+    if "lines" in answer:
+        grid = Grid("product", "quantity", "name", title=title)
+        for line in answer["lines"]:
+            grid.add_row(*(escape(str(part)) for part in _line(line)))
+        console.print(grid)
+        touched = answer["touched_at"]
+        console.print(f"last changed at {touched}" if touched else "untouched since the last order")
+        return
+    grid = Grid("when", "event", "id", "what", title=title)
+    for row in answer["rows"]:
+        what = ", ".join(f"{name} {value}" for name, value in row.items() if name not in ENVELOPE)
+        grid.add_row(*(escape(str(part)) for part in (*(row[name] for name in ENVELOPE), what)))
+    console.print(grid)
+    if answer["next"]:
+        console.print(f"there is more: --page {answer['next']}", highlight=False)
+
+
+def _line(line: Answer) -> tuple[str, int, str]:
+    last = line["last_event"]
+    name = last.get("product", {}).get("name") or last.get("name") or ""
+    return line["product_id"], line["quantity"], name
