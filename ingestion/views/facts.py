@@ -79,9 +79,10 @@ def write(store: ViewStore, view: View, events: Sequence[LandedEvent], lookups: 
     """Bring `events` into the view: however often, in whatever order and by however many at once, the same rows."""
     written = Written()
     made = list(_made(view, events, lookups, written))
-    store.upsert(view.claims, [_claim(view, event, rows) for event, rows in made])
+    claims = [_claim(view, event, rows) for event, rows in made]
+    store.upsert(view.claims, claims)
     yield "facts.claimed"
-    lost = _lost(store, view, [event for event, _ in made])
+    lost = _lost(store, view, claims)
     yield "facts.judged"
     own = [row for _, rows in made for row in rows]
     counting = [row for row in own if (row.key, row.sort) not in lost]
@@ -107,14 +108,14 @@ def _claim(view: View, event: LandedEvent, rows: Sequence[Row]) -> Row:
     return Row(event.identity, f"{event.day:07}{SEPARATOR}{event.place}", 0, {"rows": addresses}, expires_at)
 
 
-def _lost(store: ViewStore, view: View, events: Iterable[LandedEvent]) -> dict[tuple[str, str], Row]:
-    """Tombstones, by their address, for the copies of `events` that do not count."""
+def _lost(store: ViewStore, view: View, own: Iterable[Row]) -> dict[tuple[str, str], Row]:
+    """Tombstones, by their address, for what does not count of the claimed events and their copies."""
     days: dict[str, list[int]] = {}
-    for event in events:
-        days.setdefault(event.identity, []).append(event.day)
+    for claim in own:
+        days.setdefault(claim.key, []).append(_day(claim))
     tombstones = {}
-    for identity, own in days.items():
-        claims = list(_claims(store, view, identity, min(own) - 1, max(own) + 1))
+    for identity, claimed in days.items():
+        claims = list(_claims(store, view, identity, min(claimed) - 1, max(claimed) + 1))
         for claim in _outranked(claims) if len(claims) > 1 else ():
             for key, sort in (claim.item or {})["rows"]:
                 tombstones[key, sort] = Row(key, sort, MAX_VERSION, None, claim.expires_at)

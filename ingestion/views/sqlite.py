@@ -92,7 +92,7 @@ class SQLiteViews:
         check_text(view, "key", key)
         before = "" if page is None else "and sort < ?"
         bounds = [] if page is None else [sort_of(page)]
-        with self._transaction("deferred") as db:
+        with self._connection() as db:
             found = db.execute(
                 f"select key, sort, version, item, expires_at from rows where view = ? and key = ? {before}"
                 f" and {READABLE} order by sort desc limit ?",
@@ -108,7 +108,7 @@ class SQLiteViews:
         last: str | None = None
         while True:
             beyond = "" if last is None else "and key > ?"
-            with self._transaction("deferred") as db:
+            with self._connection() as db:
                 found = db.execute(
                     f"select distinct key from rows where view = ? {beyond} and {READABLE} order by key limit ?",
                     [view, *([] if last is None else [last]), int(self._clock()), AT_ONCE],
@@ -136,15 +136,21 @@ class SQLiteViews:
         self._db.close()
 
     @contextmanager
-    def _transaction(self, mode: str = "immediate") -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """For one statement, which is a transaction of its own."""
         with self._lock, _as_unavailable(self.path):
-            self._db.execute(f"begin {mode}")
+            yield self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as db:
+            db.execute("begin immediate")
             try:
-                yield self._db
-                self._db.execute("commit")
+                yield db
+                db.execute("commit")
             except BaseException:
-                if self._db.in_transaction:  # SQLite has already rolled back after some errors of the disk
-                    self._db.execute("rollback")
+                if db.in_transaction:  # SQLite has already rolled back after some errors of the disk
+                    db.execute("rollback")
                 raise
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.proof.model_mutants import MODEL_MUTANTS
 from tests.proof.mutant import Mutant
+from tests.proof.view_mutants import VIEW_MUTANTS
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("ingestion", "sensors", "orchestration", "dbt_project", "tests", "pyproject.toml", "README.md", "Makefile")
@@ -203,6 +204,7 @@ MUTANTS = (
         "tests/ingestion/test_audit.py",
     ),
     *MODEL_MUTANTS,
+    *VIEW_MUTANTS,
 )
 
 

@@ -73,6 +73,12 @@ class Actor:
             except (StopIteration, WarehouseBusy, ReloadRefused):
                 self._work = None
 
+    def finish(self) -> None:
+        """End what it is doing, and begin nothing."""
+        for _ in self._work or ():
+            pass
+        self._work = None
+
 
 class Pipeline(RuleBasedStateMachine):
     """Everything between the collector's mapping and the raw tables."""

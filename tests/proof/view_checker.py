@@ -1,0 +1,93 @@
+"""What the views of facts have to hold, in SQL over the lake's files; shares no code with `ingestion/views`."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from deltalake import DeltaTable
+
+CART_TYPES = ("product_added", "product_removed", "order_completed")
+SHOWN = {
+    "user_activity": (
+        "product_id", "name", "category", "brand", "variant", "price", "currency", "quantity", "query", "cart_id",
+        "order_id", "total",
+    ),
+    "cart_events": ("product_id", "name", "quantity", "price", "currency", "cart_id", "order_id"),
+}  # fmt: skip
+
+RECORDS = """
+select * from read_parquet(?, union_by_name = true, hive_partitioning = false) where landing_error is null
+"""
+
+COUNTING = """
+select
+    case when nullif(mine.user_id, '') is not null then 'user:' || mine.user_id
+        else 'anonymous:' || mine.anonymous_id end as visitor,
+    strftime(mine.occurred_at at time zone 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ') as occurred_text,
+    cast(epoch(mine.occurred_at) as bigint) // 86400 as day,
+    mine.*
+from records as mine
+where coalesce(nullif(mine.user_id, ''), nullif(mine.anonymous_id, '')) is not null
+    and not exists (
+        from records as copy
+        where copy.event_type = mine.event_type and copy.event_id = mine.event_id and copy.source = mine.source
+            and copy.user_id is not distinct from mine.user_id
+            and copy.anonymous_id is not distinct from mine.anonymous_id
+            and copy.device_occurred_at is not distinct from mine.device_occurred_at
+            and abs(epoch(copy.occurred_at) // 86400 - epoch(mine.occurred_at) // 86400) <= 1
+            and (copy.received_at, copy.kafka_partition, copy.kafka_offset, copy.topic_id)
+                < (mine.received_at, mine.kafka_partition, mine.kafka_offset, mine.topic_id)
+    )
+"""
+
+Shown = tuple[str, str]
+"""A row's key, and its item as JSON."""
+
+
+def due(
+    lake: Path,
+    types: Sequence[str],
+    view: str,
+    now: float,
+    catalogue: Mapping[str, Mapping[str, str]],
+    catalogue_version: str | None,
+    days: int = 90,
+) -> list[Shown]:
+    """The rows that a view must show at `now`, sorted."""
+    wanted = [name for name in types if view == "user_activity" or name in CART_TYPES]
+    found = []
+    for row in _counting(lake, wanted):
+        if view == "user_activity" and (row["day"] + days) * 86_400 <= now:
+            continue
+        item = {name: row[name] for name in SHOWN[view] if row.get(name) is not None}
+        item |= {"event_id": row["event_id"], "event_type": row["event_type"], "occurred_at": row["occurred_text"]}
+        if catalogue_version and "product_id" in item:
+            item["catalogue_version"] = catalogue_version
+            if item["product_id"] in catalogue:
+                item["product"] = dict(catalogue[item["product_id"]])
+        found.append((row["visitor"], json.dumps(item, sort_keys=True, default=str)))
+    return sorted(found)
+
+
+def held(views: Path, view: str, now: float) -> list[Shown]:
+    """The rows that a view shows, sorted: the newest of each key may be anywhere."""
+    with sqlite3.connect(views) as db:
+        rows = db.execute(
+            "select key, item from rows where view = ? and item is not null and (expires_at is null or expires_at > ?)",
+            [view, now],
+        ).fetchall()
+    db.close()
+    return sorted((key, json.dumps(json.loads(item), sort_keys=True)) for key, item in rows)
+
+
+def _counting(lake: Path, types: Sequence[str]) -> Iterator[dict[str, Any]]:
+    with duckdb.connect() as db:
+        db.execute("set timezone = 'UTC'")
+        for name in types:
+            files = DeltaTable(lake / name).file_uris() if (lake / name / "_delta_log").exists() else []
+            if files:
+                db.execute(f"create or replace temp table records as {RECORDS}", [files])
+                yield from db.sql(COUNTING).to_arrow_table().to_pylist()

@@ -1,0 +1,137 @@
+"""Known bugs of the views; `tests/proof/mutants.py` plants them with the others."""
+
+from tests.proof.mutant import Mutant
+
+PROOF = "tests/proof/test_view_interleavings.py"
+CONTRACT = "tests/ingestion/views/test_sqlite.py"
+
+VIEW_MUTANTS = (
+    Mutant(
+        "the listener's position is committed before the write",
+        "ingestion/listener.py",
+        "        heard.written.add((yield from write(self._store, view, events, self._lookups())))\n",
+        "        self._broker.commit(group(view), topic, {partition: chunk.next_offset})\n"
+        "        heard.written.add((yield from write(self._store, view, events, self._lookups())))\n",
+        PROOF,
+    ),
+    Mutant(
+        "the listener does not note its position",
+        "ingestion/listener.py",
+        "        self._broker.commit(group(view), topic, {partition: chunk.next_offset})\n",
+        "",
+        "tests/ingestion/test_listener.py",
+    ),
+    Mutant(
+        "a recreated topic's position is taken from the one before",
+        "ingestion/listener.py",
+        "        if self._broker.topic(topic.name).id != topic.id:\n",
+        "        if False:\n",
+        "tests/ingestion/test_listener.py",
+    ),
+    Mutant(
+        "a row's version is the wall clock",
+        "ingestion/views/facts.py",
+        "    return Row(key, sort, version, item, _expiry(event, days))\n",
+        "    import time\n    return Row(key, sort, time.time_ns() // 1_000, item, _expiry(event, days))\n",
+        PROOF,
+    ),
+    Mutant(
+        "the last write wins",
+        "ingestion/views/sqlite.py",
+        "where {RANK",
+        "where true or {RANK",
+        PROOF,
+    ),
+    Mutant(
+        "tombstones are ignored",
+        "ingestion/views/sqlite.py",
+        "        if entries:\n",
+        "        entries = [entry for entry in entries if entry[4] is not None]\n        if entries:\n",
+        PROOF,
+    ),
+    Mutant(
+        "a copy that does not count is left out and not buried",
+        "ingestion/views/facts.py",
+        "[*counting, *lost.values()]",
+        "counting",
+        PROOF,
+    ),
+    Mutant(
+        "claims are read before they are written",
+        "ingestion/views/facts.py",
+        '    store.upsert(view.claims, claims)\n    yield "facts.claimed"\n    lost = _lost(store, view, claims)\n',
+        '    lost = _lost(store, view, claims)\n    yield "facts.claimed"\n    store.upsert(view.claims, claims)\n',
+        PROOF,
+    ),
+    Mutant(
+        "the landing hour is part of a row's key",
+        "ingestion/views/landed.py",
+        "self.anonymous_id, self.device_us)",
+        "self.anonymous_id, self.device_us, self.place[:8])",
+        PROOF,
+    ),
+    Mutant(
+        "copies are looked for on one date only",
+        "ingestion/views/facts.py",
+        "for near in (day - 1, day, day + 1))",
+        "for near in (day,))",
+        PROOF,
+    ),
+    Mutant(
+        "a record that does not fit is in the view",
+        "ingestion/views/landed.py",
+        '    fitting = rows.filter(pc.is_null(rows.column("landing_error")))\n',
+        "    fitting = rows\n",
+        "tests/ingestion/views/test_landed.py",
+    ),
+    Mutant(
+        "a summary is written row by row",
+        "ingestion/views/sqlite.py",
+        '                db.execute("delete from rows where view = ? and key = ?", [view, key])\n'
+        '                db.executemany("insert into rows',
+        '                db.executemany("insert or replace into rows',
+        CONTRACT,
+    ),
+    Mutant(
+        "a late summary replaces a newer one",
+        "ingestion/views/sqlite.py",
+        "            if head is None or (version, digest) > head:\n",
+        "            if True:\n",
+        CONTRACT,
+    ),
+    Mutant(
+        "an expired row is read until it is deleted",
+        "ingestion/views/sqlite.py",
+        'READABLE = "item is not null and (expires_at is null or expires_at > ?)"',
+        'READABLE = "item is not null and ? is not null"',
+        CONTRACT,
+    ),
+    Mutant(
+        "a claim expires with its row",
+        "ingestion/views/facts.py",
+        "CLAIM_OUTLIVES_DAYS = 2\n",
+        "CLAIM_OUTLIVES_DAYS = 0\n",
+        "tests/ingestion/views/test_facts.py",
+    ),
+    Mutant(
+        "a cart owes what was removed",
+        "ingestion/views/open_cart.py",
+        "max(0, quantities.get(product, 0) + change)",
+        "quantities.get(product, 0) + change",
+        "tests/ingestion/views/test_open_cart.py",
+    ),
+    Mutant(
+        "a write key opens the views",
+        "ingestion/keys.py",
+        " if entry.scope == self._scope}",
+        "}",
+        "tests/ingestion/test_read_service.py",
+    ),
+    Mutant(
+        "the views are not synced to the disk",
+        "ingestion/views/sqlite.py",
+        "pragma synchronous=full",
+        "pragma synchronous=off",
+        CONTRACT,
+    ),
+)
