@@ -33,7 +33,7 @@ where received_at > ? order by received_at
 def measure() -> Table:
     """A row of percentiles over the events that became visible within `SECONDS`, after the first builds."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(home=Path(folder), port=free_port(), dagster_port=free_port())
+        settings = Settings(home=Path(folder), port=free_port(), dagster_port=free_port(), read_port=free_port())
         with run_services(settings, settings.dagster_home) as services, shoppers(settings):
             services.wait_until_ready(READY_SECONDS)
             delays = sorted(watch(settings.home / "read" / "warehouse.duckdb"))

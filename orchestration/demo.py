@@ -54,7 +54,9 @@ group by product_id order by views desc, product_id limit 5
 def run(console: Console, home: Path, events: int, seed: int) -> int:
     """Run the main job in a fresh folder and return its exit code: 0 only if everything balances."""
     shutil.rmtree(home, ignore_errors=True)
-    settings = Settings(home=home, port=free_port(), dagster_port=free_port(), rotate_seconds=ROTATE_SECONDS)
+    settings = Settings(
+        home=home, port=free_port(), dagster_port=free_port(), read_port=free_port(), rotate_seconds=ROTATE_SECONDS
+    )
     key, record = KeyFile(settings.key_file).add(SOURCE), home / "sent.jsonl"
     url = f"http://127.0.0.1:{settings.port}"
     broker, warehouse = open_broker(settings.broker_url), open_warehouse(settings.warehouse_url)

@@ -1,4 +1,4 @@
-"""All of Headrace on one machine: collector, lander, and Dagster with its code server, web server and daemon."""
+"""All of Headrace on one machine: collector, lander, listener, read service, and Dagster with its three."""
 
 import fcntl
 import os
@@ -66,12 +66,15 @@ def list_services(settings: Settings, dagster: Path, grpc_port: int) -> list[Ser
     """What runs, in the order in which it is started."""
     workspace = write_workspace(dagster, grpc_port)
     collector = f"http://{settings.host}:{settings.port}"
+    views = f"http://{settings.host}:{settings.read_port}"
     web = f"http://127.0.0.1:{settings.dagster_port}"
     headrace = [sys.executable, "-m", "ingestion"]
     code = ["-m", "orchestration.definitions", "--location-name", LOCATION]
     return [
         Service("collector", [*headrace, "collect"], f"{collector}/v1/events", lambda: answers(f"{collector}/ready")),
         Service("lander", [*headrace, "land"], settings.lake_url),
+        Service("listener", [*headrace, "listen"], settings.views_url),
+        Service("read service", [*headrace, "serve"], f"{views}/v1/views", lambda: answers(f"{views}/ready")),
         Service(
             "code server",
             [script("dagster"), "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc_port), *code],
@@ -98,6 +101,7 @@ def variables(settings: Settings) -> Mapping[str, str]:
     return {
         "HEADRACE_HOME": str(settings.home.resolve()),
         "HEADRACE_PORT": str(settings.port),
+        "HEADRACE_READ_PORT": str(settings.read_port),
         "HEADRACE_ROTATE_SECONDS": str(settings.rotate_seconds),
     }
 

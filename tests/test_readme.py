@@ -43,6 +43,7 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "HEADRACE_PORT": str(port),
         "HEADRACE_URL": f"http://127.0.0.1:{port}",
         "HEADRACE_DAGSTER_PORT": str(free_port()),
+        "HEADRACE_READ_PORT": str(free_port()),
         "HEADRACE_ROTATE_SECONDS": "1",
     }
 
@@ -72,11 +73,17 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
             elif command.startswith("make ") and command != RUNS_THE_TESTS:
                 subprocess.run(command.split(), cwd=ROOT, check=True, capture_output=True, timeout=400)
             elif command != RUNS_THE_TESTS:
-                script.append(with_output_checked(command.replace("127.0.0.1:8080", f"127.0.0.1:{port}"), shown))
+                script.append(with_output_checked(with_ports(command, shell_environment), shown))
         done = subprocess.run(
             ["bash", "-c", "\n".join(script)], env=shell_environment, capture_output=True, text=True, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def with_ports(command: str, environment: dict[str, str]) -> str:
+    """The command, asking the services of this test."""
+    command = command.replace("127.0.0.1:8080", f"127.0.0.1:{environment['HEADRACE_PORT']}")
+    return command.replace("127.0.0.1:8081", f"127.0.0.1:{environment['HEADRACE_READ_PORT']}")
 
 
 def with_output_checked(command: str, shown: str) -> str:

@@ -32,12 +32,13 @@ class Machine:
     """One machine's `headrace up`, as its user sees it."""
 
     def __init__(self, home: Path) -> None:
-        self.settings = Settings(home=home, port=free_port(), dagster_port=free_port())
+        self.settings = Settings(home=home, port=free_port(), dagster_port=free_port(), read_port=free_port())
         self.environment = {
             **os.environ,
             "HEADRACE_HOME": str(home),
             "HEADRACE_PORT": str(self.settings.port),
             "HEADRACE_DAGSTER_PORT": str(self.settings.dagster_port),
+            "HEADRACE_READ_PORT": str(self.settings.read_port),
             "HEADRACE_ROTATE_SECONDS": "1",
             "HEADRACE_URL": f"http://127.0.0.1:{self.settings.port}",
             "HEADRACE_WRITE_KEY": KeyFile(self.settings.key_file).add("shop"),
