@@ -2,7 +2,8 @@
 
 One round reads what is new of every topic and writes it batch by batch. The group's position moves after the write
 and is where reading goes on: what a crash leaves between the two is written again, which changes nothing. So several
-listeners may run at once. Each view has a group of its own: a new view begins where the log begins.
+listeners may run at once. Each view has a group of its own: a new view begins at offset 0, and says what of the log
+retention had taken before.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ class Listener:
                 topic = self._broker.topic(table.topic)
                 positions = self._broker.positions(group(view), topic)
                 for partition, held in self._broker.bounds(table.topic).items():
-                    position = positions.get(partition, held.start)
+                    position = positions.get(partition, 0)
                     if position != held.end:
                         start = _start(view, topic.name, partition, position, held, heard)
                         yield from self._listen(view, table, topic, partition, start, heard)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from ingestion.broker import Broker
 from ingestion.errors import HeadraceError, PermanentError, TransientError
-from ingestion.lander import Landed, Lander
+from ingestion.lander import GROUP, Landed, Lander
 from ingestion.listener import Heard, Listener
 from ingestion.loader import Loaded
 from ingestion.steps import Reach, run
@@ -54,7 +54,7 @@ def land(lander: Lander, broker: Broker, retention_hours: float, reach: Reach, o
             pause = 0.0 if landed.is_behind else LOOK_AGAIN_SECONDS
             if time.monotonic() - expired_at > EXPIRE_EVERY_SECONDS:
                 expired_at = time.monotonic()
-                broker.expire(int((time.time() - retention_hours * 3600) * 1_000_000))
+                broker.expire(int((time.time() - retention_hours * 3600) * 1_000_000), needed=GROUP)
         except TransientError as error:
             log.warning("%s; trying again", error)
             pause = BACK_OFF_SECONDS

@@ -75,8 +75,11 @@ class Broker(Protocol):
     def positions(self, group: str, topic: Topic) -> Mapping[int, int]:
         """What `commit` noted."""
 
-    def expire(self, older_than_us: int) -> int:
-        """Delete what is older and behind every group's position, and return how many records that were."""
+    def expire(self, older_than_us: int, needed: str | None = None) -> int:
+        """Delete what is older and behind every group's position, and return how many records that were.
+
+        Where the group `needed` has no position yet, nothing is deleted, however far the others are.
+        """
 
     def close(self) -> None:
         """Give back connections and files."""

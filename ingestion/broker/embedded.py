@@ -127,10 +127,14 @@ class EmbeddedBroker:
             )
             return dict(rows.fetchall())
 
-    def expire(self, older_than_us: int) -> int:
+    def expire(self, older_than_us: int, needed: str | None = None) -> int:
         """Delete records appended before `older_than_us` that every group has passed; none where no group has read."""
         with self._transaction("deferred") as db:
-            passed = db.execute("select topic, partition, min(next_offset) from positions group by 1, 2").fetchall()
+            passed = db.execute(
+                "select topic, partition, min(next_offset) from positions group by 1, 2"
+                " having ? is null or max(consumer_group = ?)",
+                [needed, needed],
+            ).fetchall()
         return sum(self._expire(topic, partition, end, older_than_us) for topic, partition, end in passed)
 
     def truncate(self, topic: str, partition: int, before: int) -> None:

@@ -45,6 +45,8 @@ where {RANK.format("excluded.")} > {RANK.format("rows.")}
 READABLE = "item is not null and (expires_at is null or expires_at > ?)"
 
 BUSY_MS = 4_000
+CACHE_KIB = 32 * 1024
+"""Facts go to random places: with SQLite's own 2 MiB a batch reads most of its pages from the file."""
 AT_ONCE = 10_000
 
 
@@ -61,6 +63,7 @@ class SQLiteViews:
                 self._db.execute(f"pragma busy_timeout={busy_ms}")
                 self._db.execute("pragma journal_mode=wal")
                 self._db.execute("pragma synchronous=full")
+                self._db.execute(f"pragma cache_size=-{CACHE_KIB}")
                 self._db.executescript(SCHEMA)
             except sqlite3.Error:
                 self._db.close()

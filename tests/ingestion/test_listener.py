@@ -147,6 +147,15 @@ def test_a_new_view_begins_where_the_log_begins(platform: Platform, store: ViewS
     assert event_ids(store, "cart_events") == ["e1"]
 
 
+def test_a_new_view_says_what_the_log_no_longer_has(platform: Platform, store: ViewStore) -> None:
+    platform.publish(VIEWED, [stored(), stored(event_id="e2")])
+    (partition,) = [p for p, held in platform.broker.bounds("events.product_viewed").items() if held.end]
+    platform.broker.truncate("events.product_viewed", partition, 1)
+    heard = listen(platform, store)
+    assert heard.unread == 1 and "retention took 1 records" in heard.problems[0]
+    assert listen(platform, store).problems == []
+
+
 def test_the_catalogue_is_asked_for_every_batch(platform: Platform, store: ViewStore) -> None:
     versions = iter((1_000, 2_000))
     catalogue = {"p1": {"title": "Kettle"}}

@@ -27,7 +27,7 @@ select
     case when nullif(mine.user_id, '') is not null then 'user:' || mine.user_id
         else 'anonymous:' || mine.anonymous_id end as visitor,
     strftime(mine.occurred_at at time zone 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ') as occurred_text,
-    cast(epoch(mine.occurred_at) as bigint) // 86400 as day,
+    date_diff('day', date '1970-01-01', cast(mine.occurred_at as date)) as day,
     mine.*
 from records as mine
 where coalesce(nullif(mine.user_id, ''), nullif(mine.anonymous_id, '')) is not null
@@ -37,7 +37,7 @@ where coalesce(nullif(mine.user_id, ''), nullif(mine.anonymous_id, '')) is not n
             and copy.user_id is not distinct from mine.user_id
             and copy.anonymous_id is not distinct from mine.anonymous_id
             and copy.device_occurred_at is not distinct from mine.device_occurred_at
-            and abs(epoch(copy.occurred_at) // 86400 - epoch(mine.occurred_at) // 86400) <= 1
+            and abs(date_diff('day', cast(copy.occurred_at as date), cast(mine.occurred_at as date))) <= 1
             and (copy.received_at, copy.kafka_partition, copy.kafka_offset, copy.topic_id)
                 < (mine.received_at, mine.kafka_partition, mine.kafka_offset, mine.topic_id)
     )

@@ -3,6 +3,7 @@
 from tests.proof.mutant import Mutant
 
 PROOF = "tests/proof/test_view_interleavings.py"
+FACTS = "tests/ingestion/views/test_facts.py"
 CONTRACT = "tests/ingestion/views/test_sqlite.py"
 
 VIEW_MUTANTS = (
@@ -61,21 +62,21 @@ VIEW_MUTANTS = (
         "ingestion/views/facts.py",
         '    store.upsert(view.claims, claims)\n    yield "facts.claimed"\n    lost = _lost(store, view, claims)\n',
         '    lost = _lost(store, view, claims)\n    yield "facts.claimed"\n    store.upsert(view.claims, claims)\n',
-        PROOF,
+        f"{PROOF} {FACTS}",
     ),
     Mutant(
         "the landing hour is part of a row's key",
         "ingestion/views/landed.py",
         "self.anonymous_id, self.device_us)",
         "self.anonymous_id, self.device_us, self.place[:8])",
-        PROOF,
+        f"{PROOF} {FACTS}",
     ),
     Mutant(
         "copies are looked for on one date only",
         "ingestion/views/facts.py",
         "for near in (day - 1, day, day + 1))",
         "for near in (day,))",
-        PROOF,
+        f"{PROOF} {FACTS}",
     ),
     Mutant(
         "a record that does not fit is in the view",
@@ -111,7 +112,7 @@ VIEW_MUTANTS = (
         "ingestion/views/facts.py",
         "CLAIM_OUTLIVES_DAYS = 2\n",
         "CLAIM_OUTLIVES_DAYS = 0\n",
-        "tests/ingestion/views/test_facts.py",
+        FACTS,
     ),
     Mutant(
         "a cart owes what was removed",
@@ -126,6 +127,13 @@ VIEW_MUTANTS = (
         " if entry.scope == self._scope}",
         "}",
         "tests/ingestion/test_read_service.py",
+    ),
+    Mutant(
+        "the log forgets what listeners have read and no lander",
+        "ingestion/broker/embedded.py",
+        '" having ? is null or max(consumer_group = ?)"',
+        '" having ? is ?"',
+        "tests/ingestion/broker/test_embedded.py",
     ),
     Mutant(
         "the views are not synced to the disk",

@@ -94,6 +94,16 @@ def test_expiring_stops_at_the_position_of_the_slowest_group(broker: EmbeddedBro
     assert broker.bounds(TOPIC)[partition].start == 8
 
 
+def test_nothing_expires_that_the_needed_group_has_not_read_at_all(broker: EmbeddedBroker) -> None:
+    """A listener may have passed what no lander has landed yet."""
+    broker.publish(one_key(10))
+    topic, partition = broker.topic(TOPIC), only_partition(broker)
+    broker.commit("listener", topic, {partition: 10})
+    assert broker.expire(older_than_us=10**18, needed="lander") == 0
+    broker.commit("lander", topic, {partition: 4})
+    assert broker.expire(older_than_us=10**18, needed="lander") == 4
+
+
 def test_expiring_one_topic_leaves_the_others(broker: EmbeddedBroker) -> None:
     broker.publish([*one_key(4), *records(6, OTHER)])
     broker.commit("lander", broker.topic(TOPIC), {only_partition(broker): 4})
