@@ -36,7 +36,7 @@ from tests.proof.test_interleavings import JUNK, PHASES, START, Actor
 from tests.proof.view_checker import due, held
 
 LONG = bool(os.environ.get("HEADRACE_LONG"))
-RUNS, STEPS = (300, 60) if LONG else (20, 40)
+RUNS, STEPS = (300, 60) if LONG else (30, 40)
 pytestmark = pytest.mark.timeout(3_600 if LONG else 300)
 
 TYPES = ("product_viewed", "product_added", "order_completed")
