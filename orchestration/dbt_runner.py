@@ -68,7 +68,8 @@ def run_dbt(arguments: Sequence[str], target: Path) -> Outcome:
             outcome.results.append(MessageToDict(event, preserving_proto_field_name=True))
 
     places = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(target)]
-    command = [*arguments, *places, "--log-path", str(target), *QUIET]
+    only_read = [] if arguments[0] == "parse" else ["--no-write-json"]  # others read the manifest meanwhile
+    command = [*arguments, *places, *only_read, "--log-path", str(target), *QUIET]
     with _environment(HEADRACE_WAREHOUSE_PATH=str(warehouse_path())):
         try:
             done = dbtRunner(_read_manifest(target, arguments[0]), [keep]).invoke(command)

@@ -320,5 +320,5 @@ def test_a_collector_with_a_broken_key_file_does_not_start_and_names_it(tmp_path
         [sys.executable, "-m", "ingestion", "collect"], env=environment, capture_output=True, text=True, timeout=30
     )
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"headrace: {tmp_path}/keys.json holds no write keys")
+    assert ended.stderr.startswith(f"headrace: {tmp_path}/keys.json holds no keys")
     assert "Traceback" not in ended.stderr

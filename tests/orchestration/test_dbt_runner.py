@@ -31,3 +31,10 @@ def test_a_failure_names_what_dbt_refused(control: Control) -> None:
     outcome = run_dbt(["build", "--select", "fct_sessions"], prepare_manifest())
     assert outcome.failure is not None, "there is no raw table yet"
     assert "fct_sessions" in outcome.failure
+
+
+def test_a_run_leaves_the_manifest_alone_because_others_read_it(control: Control) -> None:
+    manifest = prepare_manifest() / "manifest.json"
+    before = manifest.stat().st_mtime_ns, manifest.stat().st_ino
+    run_dbt(["build", "--select", "funnels", "--exclude-resource-type", "test"], manifest.parent)
+    assert (manifest.stat().st_mtime_ns, manifest.stat().st_ino) == before
