@@ -21,7 +21,7 @@ from rich.table import Table as Grid
 
 from ingestion import audit_report, processes, rejected, sender, simulation, view_report
 from ingestion.audit import Balance, audit_when_settled
-from ingestion.broker import open_broker
+from ingestion.broker import Broker, open_broker
 from ingestion.catalogue import print_catalogue
 from ingestion.collector import Collector, Timing
 from ingestion.errors import HeadraceError
@@ -73,8 +73,7 @@ def cli() -> None:
 def collect() -> None:
     """Run the collector: HTTP in, durable records in the log out."""
     settings = read_settings()
-    broker = open_broker(settings.broker_url, settings.partitions)
-    broker.ensure_topics([table.topic for table in all_tables()])
+    broker = _open_log(settings)
     collector = Collector(
         broker,
         Keyring(KeyFile(settings.key_file)),
@@ -94,8 +93,7 @@ def collect() -> None:
 def land(once: bool) -> None:
     """Run the lander: records of the log in, commits of the lake out."""
     settings = read_settings()
-    broker, lake, tables = open_broker(settings.broker_url, settings.partitions), Lake(settings.lake_url), all_tables()
-    broker.ensure_topics([table.topic for table in tables])
+    broker, lake, tables = _open_log(settings), Lake(settings.lake_url), all_tables()
     for table in tables:
         if removed := lake.table(table).repair():
             console.print(f"{table.name}: versions {removed} were torn by a power failure; their records land again")
@@ -109,8 +107,7 @@ def land(once: bool) -> None:
 def listen(once: bool, names: tuple[str, ...]) -> None:
     """Run the listener: records of the log in, rows of the views out."""
     settings = read_settings()
-    broker, store = open_broker(settings.broker_url, settings.partitions), open_views(settings.views_url)
-    broker.ensure_topics([table.topic for table in all_tables()])
+    broker, store = _open_log(settings), open_views(settings.views_url)
     views = [view for view in fact_views(settings.activity_days).values() if view.name in names or not names]
     catalogue = ProductFile(settings.catalogue) if settings.catalogue else None
     listener = Listener(broker, store, views, lambda: Lookups(catalogue.products()) if catalogue else Lookups())
@@ -193,10 +190,8 @@ def audit_command(wait: float, as_json: bool, by_hour: bool, sent: Path | None) 
 
 
 def _audit(settings: Settings, wait: float) -> Balance:
-    broker = open_broker(settings.broker_url, settings.partitions)
-    broker.ensure_topics([table.topic for table in all_tables()])
     lake, warehouse = Lake(settings.lake_url), open_warehouse(settings.warehouse_url)
-    return audit_when_settled(broker, lake, warehouse, all_tables(), wait)
+    return audit_when_settled(_open_log(settings), lake, warehouse, all_tables(), wait)
 
 
 @cli.group()
@@ -347,6 +342,13 @@ def query(sql: str, as_csv: bool) -> None:
     console.print(grid)
     if answer.num_rows > SHOWN_ROWS:
         console.print(f"{answer.num_rows:,} rows, the first {SHOWN_ROWS:,} of them shown; --csv prints all")
+
+
+def _open_log(settings: Settings) -> Broker:
+    """The log, with every topic."""
+    broker = open_broker(settings.broker_url, settings.partitions)
+    broker.ensure_topics([table.topic for table in all_tables()])
+    return broker
 
 
 def _body_limits(settings: Settings) -> BodyLimits:

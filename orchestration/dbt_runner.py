@@ -70,11 +70,11 @@ def run_dbt(arguments: Sequence[str], target: Path) -> Outcome:
     places = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(target)]
     only_read = [] if arguments[0] == "parse" else ["--no-write-json"]  # others read the manifest meanwhile
     command = [*arguments, *places, *only_read, "--log-path", str(target), *QUIET]
-    with _environment(HEADRACE_WAREHOUSE_PATH=str(warehouse_path())):
+    with environment(HEADRACE_WAREHOUSE_PATH=str(warehouse_path())):
         try:
             done = dbtRunner(_read_manifest(target, arguments[0]), [keep]).invoke(command)
         finally:
-            _let_go()
+            let_go()
     if not done.success:
         infos = [result["data"]["node_info"] for result in outcome.results]
         names = ", ".join(info["node_name"] for info in infos if info["node_status"] in ("error", "fail"))
@@ -112,7 +112,7 @@ def _read_manifest(target: Path, command: str) -> Any:
     return Manifest.from_msgpack((target / "partial_parse.msgpack").read_bytes())
 
 
-def _let_go() -> None:
+def let_go() -> None:
     """dbt-duckdb holds the file until the process ends."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
@@ -123,7 +123,7 @@ def _let_go() -> None:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
     """Environment variables for as long as the block runs: profiles.yml reads them."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -1,22 +1,18 @@
 """dbt inside the test's process, on the warehouse of a test's platform."""
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
 from ingestion.warehouse.duckdb import DuckDBWarehouse
+from orchestration.dbt_runner import PROJECT, environment, let_go
 
-PROJECT = Path(__file__).parents[2] / "dbt_project"
 TABLES = (
     "select table_name from information_schema.tables"
     " where table_schema = 'analytics' and table_type = 'BASE TABLE' order by 1"
@@ -69,11 +65,11 @@ def dbt(warehouse: Path, command: str, *arguments: str, manifest: Manifest | Non
     work = warehouse.parent
     places = ["--profiles-dir", str(PROJECT), "--project-dir", str(PROJECT), "--target-path", str(work / "dbt")]
     quiet = ["--quiet", "--log-path", str(work / "dbt"), "--log-level-file", "none"]
-    with _environment(HEADRACE_WAREHOUSE_PATH=str(warehouse)):
+    with environment(HEADRACE_WAREHOUSE_PATH=str(warehouse)):
         try:
             return dbtRunner(manifest=manifest).invoke([*quiet, command, *places, *arguments])
         finally:
-            _leave_warehouse()
+            let_go()
 
 
 @cache
@@ -89,22 +85,3 @@ def problems(result: dbtRunnerResult) -> str:
     nodes = getattr(result.result, "results", [])
     failed = [f"{node.node.name}: {node.message}" for node in nodes if node.status in ("error", "fail", "warn")]
     return "\n".join([str(result.exception or ""), *failed])
-
-
-def _leave_warehouse() -> None:
-    """dbt-duckdb keeps the file open as long as the process lives."""
-    connections: Any = DuckDBConnectionManager
-    if connections._ENV is not None:
-        connections._ENV.close()
-    connections.close_all_connections()
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    kept = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.dbt_runner import run_dbt
-from tests.dbt_project.analytics import PROJECT, parsed
+from orchestration.dbt_runner import PROJECT, run_dbt
+from tests.dbt_project.analytics import parsed
 from tests.dbt_project.questions import read_questions
 
 GENERATED = "_event_types.md"

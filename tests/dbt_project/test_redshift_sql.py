@@ -7,7 +7,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from tests.dbt_project.analytics import PROJECT, dbt, problems
+from orchestration.dbt_runner import PROJECT
+from tests.dbt_project.analytics import dbt, problems
 
 ABSENT = (exp.Qualify, exp.Filter, exp.Lateral, exp.List, exp.Struct, exp.NullSafeEQ, exp.NullSafeNEQ, exp.AnyValue)
 SOME_DATES = '{"dates": ["2026-03-01", "2026-03-09"], "compile_as_incremental": true}'
