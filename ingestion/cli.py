@@ -135,6 +135,7 @@ def view_command(name: str, key: str, limit: int, page: str | None, as_json: boo
         click.echo(json.dumps(found, indent=2))
     else:
         view_report.print_answer(console, found)
+        view_report.print_next(console, found)
 
 
 @cli.command("load")

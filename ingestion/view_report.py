@@ -20,13 +20,20 @@ def print_answer(console: Console, answer: Answer) -> None:
         touched = answer["touched_at"]
         console.print(f"last changed at {touched}" if touched else "untouched since the last order")
         return
-    grid = Grid("when", "event", "id", "what", title=title)
+    grid = Grid("when (UTC)", "event", "what", title=title)
+    for column in grid.columns[:2]:
+        column.no_wrap = True
     for row in answer["rows"]:
         what = ", ".join(f"{name} {value}" for name, value in row.items() if name not in ENVELOPE)
-        grid.add_row(*(escape(str(part)) for part in (*(row[name] for name in ENVELOPE), what)))
+        when = row["occurred_at"][:19].replace("T", " ")
+        grid.add_row(when, escape(row["event_type"]), escape(what))
     console.print(grid)
-    if answer["next"]:
-        console.print(f"there is more: --page {answer['next']}", highlight=False)
+
+
+def print_next(console: Console, answer: Answer) -> None:
+    """Print how to go on, where there is more."""
+    if answer.get("next"):
+        console.print(f"there is more: --page {answer['next']}", highlight=False, soft_wrap=True)
 
 
 def _line(line: Answer) -> tuple[str, int, str]:

@@ -13,15 +13,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
-from ingestion import audit_report, sender, simulation
+from ingestion import audit_report, sender, simulation, view_report
 from ingestion.audit import BALANCED, audit_when_settled
 from ingestion.broker import Broker, open_broker
 from ingestion.keys import KeyFile
 from ingestion.lake import Lake
 from ingestion.lander import GROUP
+from ingestion.listener import group
 from ingestion.sent import check_sent
 from ingestion.settings import Settings
-from ingestion.tables import all_tables
+from ingestion.tables import all_tables, event_table
+from ingestion.views import ViewStore, open_views
+from ingestion.views.reading import answer
+from ingestion.views.registry import fact_views
 from ingestion.warehouse import Warehouse, open_warehouse, read
 from orchestration.deployment import READY_SECONDS, run_services
 from orchestration.services import Services, free_port, wait_until_ready
@@ -30,6 +34,7 @@ SOURCE = "demo"
 DRAIN_SECONDS = 240.0
 SETTLE_SECONDS = 30.0
 SIMULATED_HOURS = 30
+SHOWN_ACTIVITY = 5
 ROTATE_SECONDS = 5.0
 FUNNEL = """
 with visitors as (
@@ -72,7 +77,9 @@ def run(console: Console, home: Path, events: int, seed: int) -> int:
     audit_report.print_balance(console, balance)
     audit_report.print_sent(console, sent)
     if balance.status == BALANCED:
-        _print_models(console, warehouse, home)
+        _print_models(console, warehouse)
+        _print_shopper(console, open_views(settings.views_url))
+        _print_what_next(console, home)
     return audit_report.exit_code(balance, sent)
 
 
@@ -91,6 +98,7 @@ def _drain(progress: Progress, services: Services, broker: Broker, warehouse: Wa
     total = sum(held.end for table in all_tables() for held in broker.bounds(table.topic).values())
     hops: list[tuple[str, Callable[[], tuple[int, int]]]] = [
         ("landed in the lake", lambda: (_landed(broker), total)),
+        ("saved in the views", lambda: _listened(broker)),
         ("loaded into the warehouse", lambda: (_loaded(warehouse), total)),
         ("event dates built by dbt", lambda: _built(warehouse)),
     ]
@@ -108,6 +116,16 @@ def _landed(broker: Broker) -> int:
     return sum(sum(broker.positions(GROUP, broker.topic(table.topic)).values()) for table in all_tables())
 
 
+def _listened(broker: Broker) -> tuple[int, int]:
+    """Records that the views' groups have passed, of those that their topics hold."""
+    passed = held = 0
+    for view in fact_views().values():
+        for topic in (event_table(event_type).topic for event_type in view.event_types):
+            passed += sum(broker.positions(group(view), broker.topic(topic)).values())
+            held += sum(bounds.end for bounds in broker.bounds(topic).values())
+    return passed, held
+
+
 def _loaded(warehouse: Warehouse) -> int:
     return int(str(warehouse.query("select coalesce(sum(rows), 0) from headrace.load_ledger")[0][0]))
 
@@ -118,8 +136,8 @@ def _built(warehouse: Warehouse) -> tuple[int, int]:
     return built, max(1, built + stale)
 
 
-def _print_models(console: Console, warehouse: Warehouse, home: Path) -> None:
-    """A funnel and the most viewed products, from the copy for readers, and where to look next."""
+def _print_models(console: Console, warehouse: Warehouse) -> None:
+    """A funnel and the most viewed products, from the copy for readers."""
     steps = read(warehouse, FUNNEL).to_pylist()
     grid = Grid("step", "visitors", "of those before", title="funnel view_to_purchase")
     for before, step in zip([None, *steps], steps, strict=False):
@@ -130,10 +148,23 @@ def _print_models(console: Console, warehouse: Warehouse, home: Path) -> None:
     for product in read(warehouse, TOP_PRODUCTS).to_pylist():
         grid.add_row(product["product_id"], product["name"], f"{product['views']:,}", f"{product['orders']:,}")
     console.print(grid)
+
+
+def _print_shopper(console: Console, store: ViewStore) -> None:
+    """What the app's backend is told of the shopper who touched an open cart last."""
+    carts = (answer(store, "open_cart", visitor) for visitor in store.keys("cart_events"))
+    cart = max((cart for cart in carts if cart["lines"]), key=lambda cart: str(cart["touched_at"]), default=None)
+    if cart:
+        view_report.print_answer(console, answer(store, "user_activity", cart["key"], SHOWN_ACTIVITY))
+        view_report.print_answer(console, cart)
+
+
+def _print_what_next(console: Console, home: Path) -> None:
     console.print(f"Go on with it: export HEADRACE_HOME={home}, then")
     console.print("  headrace up           Dagster's UI, where assets are materialised and replayed")
     console.print("  headrace audit        the balance, counted again")
     console.print("  headrace query SQL    what analysts see (schema analytics)")
+    console.print("  headrace view user_activity USER    what the app's backend sees")
 
 
 @contextmanager
