@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RUNS_THE_TESTS = "make test"
+RUNS_THE_DEMO = "make demo"
 KEEPS_RUNNING = "make up"
 
 EVENT = {"event_id": "readme-1", "event_type": "cart_viewed", "anonymous_id": "browser-1", "properties": {}}
@@ -71,13 +72,14 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
                 stack.enter_context(running(command, shell_environment))
                 wait_until_ready(shell_environment["HEADRACE_URL"], 240)
             elif command.startswith("make ") and command != RUNS_THE_TESTS:
-                subprocess.run(command.split(), cwd=ROOT, check=True, capture_output=True, timeout=400)
+                done = subprocess.run(command.split(), cwd=ROOT, check=True, capture_output=True, timeout=400)
+                assert command != RUNS_THE_DEMO or b"open_cart of" in done.stdout
             elif command != RUNS_THE_TESTS:
                 script.append(with_output_checked(with_ports(command, shell_environment), shown))
-        done = subprocess.run(
+        ran = subprocess.run(
             ["bash", "-c", "\n".join(script)], env=shell_environment, capture_output=True, text=True, check=False
         )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def with_ports(command: str, environment: dict[str, str]) -> str:

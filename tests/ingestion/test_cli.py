@@ -285,7 +285,9 @@ def test_a_listener_fills_the_views_that_view_prints(
     broker.ensure_topics([table.topic for table in all_tables()])
     broker.publish([record(event("product_added", 1, name="Kettle", quantity=2))])
     assert headrace("listen", "--once").code == 0
-    assert "product_added-1" in headrace("view", "user_activity", "visitor-1").out
+    assert "product_added" in headrace("view", "user_activity", "visitor-1").out
+    activity = json.loads(headrace("view", "user_activity", "visitor-1", "--json").out)
+    assert [row["event_id"] for row in activity["rows"]] == ["product_added-1"]
     cart = json.loads(headrace("view", "open_cart", "visitor-1", "--json").out)
     assert [(line["product_id"], line["quantity"]) for line in cart["lines"]] == [("product_id 1 ä", 2)]
     assert "Kettle" in headrace("view", "open_cart", "visitor-1").out
