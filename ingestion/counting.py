@@ -16,6 +16,7 @@ from ingestion.broker import Broker
 from ingestion.encoding import checksum
 from ingestion.errors import OffsetOutOfRange
 from ingestion.lake import LakeFile, Range
+from ingestion.storage import readable
 from ingestion.tables import PARTITION_COLUMN
 
 READ_AT_ONCE = 10_000, 32 * 1024 * 1024
@@ -135,7 +136,7 @@ def count_files(
 def _count_files(
     db: duckdb.DuckDBPyConnection, files: Sequence[LakeFile], since: Mapping[tuple[str, int], int]
 ) -> list[PartitionCount]:
-    return count_rows(db, FILES, [[file.uri for file in files]], since) if files else []
+    return count_rows(db, FILES, [readable(db, [file.uri for file in files])], since) if files else []
 
 
 def _why_unreadable(db: duckdb.DuckDBPyConnection, file: LakeFile) -> str | None:
@@ -151,7 +152,7 @@ def count_files_by_commit(files: Sequence[LakeFile], ranges: Iterable[tuple[int,
     if not files:
         return []
     with duckdb.connect() as db:
-        return count_by_commit(db, FILES, [[file.uri for file in files]], ranges)
+        return count_by_commit(db, FILES, [readable(db, [file.uri for file in files])], ranges)
 
 
 def count_log(

@@ -4,6 +4,7 @@
     ├── TransientError         the same call may succeed later
     │   ├── BrokerUnavailable      the log did not take or give records; nothing is known to be stored
     │   ├── LakeConflict           another lander moved the table on: read the positions again
+    │   ├── LakeUnavailable        the lake's storage did not answer; whether it stored the commit is not known
     │   ├── ViewsUnavailable       the store of the views did not answer; nothing is known to be stored
     │   └── WarehouseBusy          another process holds the warehouse
     └── PermanentError         somebody has to change something
@@ -38,6 +39,10 @@ class BrokerUnavailable(TransientError):
 
 class LakeConflict(TransientError):
     """Another writer moved the table on since it was read."""
+
+
+class LakeUnavailable(TransientError):
+    """The lake's storage did not answer; whether it stored the commit is not known."""
 
 
 class ViewsUnavailable(TransientError):

@@ -4,16 +4,14 @@ A commit holds rows and, as Delta `txn` actions, the position that it reached in
 topic id + partition). Delta refuses a commit whose writer has not seen another commit of the same application id, so
 no record can come in twice and none can be passed over, whoever writes. The position in the table is the only truth.
 
-On a local disk nothing is durable before an fsync: whoever acts on a commit, by moving the group's position or by
-loading it, calls `sync` first. `repair` removes a last commit that a power failure tore.
+Whoever acts on a commit, by moving the group's position or by loading it, calls `sync` first: on a local disk nothing
+is durable before. `repair` removes a last commit that a power failure tore.
 """
 
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,12 +20,11 @@ from deltalake import ColumnProperties, CommitProperties, DeltaTable, WriterProp
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import Transaction
 
-from ingestion.errors import ConfigurationError, LakeConflict, LakeHistoryGone, PermanentError
+from ingestion.errors import LakeConflict, LakeHistoryGone, PermanentError
+from ingestion.storage import LOG, Storage, open_storage
 from ingestion.tables import PARTITION_COLUMN, Table
 
 METADATA_KEY = "headrace"
-UNREADABLE = re.compile(r"[\[\]*?]|%[0-9A-Fa-f]{2}")
-"""Taken for a pattern by one library, or decoded once too often by another."""
 
 
 @dataclass(frozen=True)
@@ -83,52 +80,48 @@ def app_id(topic_id: str, partition: int) -> str:
 
 
 class Lake:
-    """The tables under one URL, `file:///…` by now."""
+    """The tables under one URL: `file:///path/to/lake` or `s3://bucket/prefix`."""
 
     def __init__(self, url: str) -> None:
-        scheme, _, path = url.partition("://")
-        if scheme != "file" or not path:
-            raise ConfigurationError(f"HEADRACE_LAKE is {url!r}; use file:///path/to/lake")
-        if found := UNREADABLE.search(path):
-            raise ConfigurationError(f"HEADRACE_LAKE is {url!r}: the lake's library cannot read {found[0]!r} in a path")
-        self.root = Path(path)
+        self._storage = open_storage(url)
 
     def table(self, table: Table) -> "LakeTable":
         """The lake table of a record type; created where it does not exist."""
-        return LakeTable(self.root / table.name, table)
+        return LakeTable(self._storage, table)
 
 
 class LakeTable:
-    """One Delta table in a local folder."""
+    """One Delta table."""
 
-    def __init__(self, path: Path, table: Table) -> None:
-        self.path, self.table = path, table
-        self._log = path / "_delta_log"
+    def __init__(self, storage: Storage, table: Table) -> None:
+        self._storage, self.table = storage, table
+        self.uri = storage.uri(table.name)
 
     def snapshot(self, version: int | None = None) -> "Snapshot":
-        """The table as it is now, or as it was at `version`."""
+        """The table as it is now, or as it was at `version`. Raises LakeUnavailable where it cannot be read."""
         try:
-            return self._at(version)
-        except TableNotFoundError:
-            DeltaTable.create(
-                self.path,
-                self.table.schema,
-                mode="ignore",
-                partition_by=[PARTITION_COLUMN],
-                name=self.table.name,
-                description=self.table.description,
-            )
-            return self._at(version)
+            try:
+                return self._at(version)
+            except TableNotFoundError:
+                self._create()
+                return self._at(version)
+        except (DeltaError, OSError) as error:
+            raise self._storage.explain(self.table.name, error) from error
+
+    def _create(self) -> None:
+        DeltaTable.create(
+            self.uri,
+            self.table.schema,
+            mode="ignore",
+            partition_by=[PARTITION_COLUMN],
+            name=self.table.name,
+            description=self.table.description,
+            storage_options=dict(self._storage.options),
+        )
 
     def _at(self, version: int | None) -> "Snapshot":
-        try:
-            return Snapshot(self.path, self.table, DeltaTable(self.path, version=version))
-        except TableNotFoundError:
-            raise
-        except DeltaError as error:
-            raise PermanentError(
-                f"{self.path} cannot be read: {error}; what a power failure tore is repaired when a lander starts"
-            ) from error
+        options = dict(self._storage.options)
+        return Snapshot(self._storage, self.table, DeltaTable(self.uri, version=version, storage_options=options))
 
     def commits(self, after: int, until: int | None = None) -> Iterator[Commit]:
         """The commits after version `after`, in order, to `until` or the last; those without rows included."""
@@ -138,7 +131,7 @@ class LakeTable:
                 yield self._commit(version)
             except FileNotFoundError:
                 raise LakeHistoryGone(
-                    f"{self.path} no longer lists version {version}, which is to be loaded: Delta cleans entries that"
+                    f"{self.uri} no longer lists version {version}, which is to be loaded: Delta cleans entries that"
                     " are older than delta.logRetentionDuration (30 days)"
                 ) from None
 
@@ -147,69 +140,55 @@ class LakeTable:
 
         Entries that Delta has cleaned away meanwhile are long on the disk.
         """
-        folders = {self._log}
-        for version in range(max(-1, after) + 1, self.snapshot().version + 1):
-            if not self._entry(version).exists():
-                continue
-            commit = self._commit(version)
-            for path in (*(Path(file.uri) for file in commit.files), self._entry(version)):
-                try:
-                    _fsync(path)
-                except FileNotFoundError:
-                    raise PermanentError(f"{path} of version {version} is missing; restore the file") from None
-                folders.add(path.parent)
-        for folder in (*folders, self.path):
-            _fsync(folder)
+        self._storage.sync(self._written(after))
 
     def repair(self) -> list[int]:
         """Remove last commits whose files a power failure took, and say which; their records land again."""
-        removed = []
-        for entry in sorted(self._log.glob("*.json"), reverse=True):
-            version = int(entry.stem)
-            if self._is_whole(version):
-                break
-            entry.unlink()
-            removed.append(version)
-        for checkpoint in self._log.glob("*.checkpoint.parquet"):  # it only repeats the entries before it
-            if int(checkpoint.name.partition(".")[0]) in removed or not _is_parquet(checkpoint):
-                checkpoint.unlink()
-                (self._log / "_last_checkpoint").unlink(missing_ok=True)
-        return removed
+        return self._storage.repair(self.table.name)
 
-    def _entry(self, version: int) -> Path:
-        return self._log / f"{version:020d}.json"
+    def _written(self, after: int) -> Iterator[str]:
+        """The names of what the commits after version `after` wrote."""
+        for version in range(max(-1, after) + 1, self.snapshot().version + 1):
+            with suppress(FileNotFoundError):
+                yield from (self._name(add["path"]) for add in _adds(self._actions(version)))
+                yield self._entry(version)
+
+    def _name(self, path: str) -> str:
+        return f"{self.table.name}/{unquote(path)}"
+
+    def _entry(self, version: int) -> str:
+        return self._name(f"{LOG}/{version:020d}.json")
+
+    def _actions(self, version: int) -> list[Mapping[str, Any]]:
+        """What an entry of the table's log says; FileNotFoundError where there is none."""
+        actions = [json.loads(line) for line in self._storage.read(self._entry(version)).splitlines()]
+        if not actions:
+            raise PermanentError(f"version {version} of {self.uri} is empty: a lander that starts repairs it")
+        return actions
 
     def _commit(self, version: int) -> Commit:
-        actions = [json.loads(line) for line in self._entry(version).read_text().splitlines()]
-        if not actions:
-            raise PermanentError(f"version {version} of {self.path} is empty: a lander that starts repairs it")
+        actions = self._actions(version)
         info: Mapping[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
         if info.get("operation") != "WRITE":
             return Commit(version, (), ())
-        files = tuple(self._file(a["add"]) for a in actions if "add" in a and a["add"]["dataChange"])
         ranges = tuple(Range(**entry) for entry in json.loads(info.get(METADATA_KEY, "[]")))
-        return Commit(version, files, ranges)
+        return Commit(version, tuple(map(self._file, _adds(actions))), ranges)
 
     def _file(self, add: Mapping[str, Any]) -> LakeFile:
-        path = self.path / unquote(add["path"])
-        return LakeFile(str(path), add["partitionValues"][PARTITION_COLUMN], json.loads(add["stats"])["numRecords"])
+        uri = self._storage.uri(self._name(add["path"]))
+        return LakeFile(uri, add["partitionValues"][PARTITION_COLUMN], json.loads(add["stats"])["numRecords"])
 
-    def _is_whole(self, version: int) -> bool:
-        try:
-            actions = [json.loads(line) for line in self._entry(version).read_text().splitlines()]
-            adds = [
-                (self.path / unquote(action["add"]["path"]), action["add"]) for action in actions if "add" in action
-            ]
-            return bool(actions) and all(path.stat().st_size == a["size"] and _is_parquet(path) for path, a in adds)
-        except (ValueError, OSError):
-            return False
+
+def _adds(actions: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The files that the actions of a commit bring."""
+    return (action["add"] for action in actions if "add" in action and action["add"]["dataChange"])
 
 
 class Snapshot:
     """A lake table at one version; `append` commits from exactly this version."""
 
-    def __init__(self, path: Path, table: Table, delta: DeltaTable) -> None:
-        self.path, self.table, self._delta = path, table, delta
+    def __init__(self, storage: Storage, table: Table, delta: DeltaTable) -> None:
+        self._storage, self.table, self._delta = storage, table, delta
         self.version = delta.version()  # of what was read: `append` moves the library's own table on
 
     @property
@@ -224,10 +203,7 @@ class Snapshot:
     def files(self, hour: str | None = None) -> list[LakeFile]:
         """The files with the table's rows, of one landing hour or of all."""
         adds = pa.table(self._delta.get_add_actions(flatten=True)).to_pylist()
-        files = [
-            LakeFile(str(self.path / unquote(a["path"])), a[f"partition.{PARTITION_COLUMN}"], a["num_records"])
-            for a in adds
-        ]
+        files = [LakeFile(self._uri(a["path"]), a[f"partition.{PARTITION_COLUMN}"], a["num_records"]) for a in adds]
         return [file for file in files if hour in (None, file.landing_hour)]
 
     def size(self) -> Size:
@@ -238,7 +214,8 @@ class Snapshot:
     def append(self, rows: pa.Table, ranges: Sequence[Range]) -> None:
         """Commit `rows` and the positions that `ranges` reach.
 
-        Raises LakeConflict where another writer moved one of the partitions on since this snapshot was read.
+        Raises LakeConflict where another writer moved one of the partitions on since this snapshot was read, and
+        LakeUnavailable where it is not known whether the commit was stored.
         """
         ends = {app_id(r.topic_id, r.partition): r.end for r in ranges}
         try:
@@ -255,26 +232,15 @@ class Snapshot:
             )
         except CommitFailedError as error:
             raise LakeConflict(f"{self.table.name}: {error}") from error
+        except (DeltaError, OSError) as error:
+            raise self._storage.explain(self.table.name, error) from error
+
+    def _uri(self, path: str) -> str:
+        return self._storage.uri(f"{self.table.name}/{unquote(path)}")
 
 
-PARQUET_END = b"PAR1"
 WRITER = WriterProperties(
     compression="ZSTD",
     compression_level=1,
     column_properties={"kafka_value": ColumnProperties(dictionary_enabled=False)},
 )
-
-
-def _is_parquet(path: Path) -> bool:
-    """Whether a file ends as Parquet does: what was never written is missing, short or full of zeros."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - len(PARQUET_END)))
-        return file.read() == PARQUET_END
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -20,6 +20,7 @@ from ingestion.contracts.rejections import payload_of
 from ingestion.events import Rejection, topic
 from ingestion.lake import Lake, Range
 from ingestion.steps import Steps
+from ingestion.storage import readable
 from ingestion.tables import COORDINATES, PARTITION_COLUMN, REJECTED, REJECTED_TABLE, Table
 
 CLAIMS = Table(
@@ -82,7 +83,7 @@ def _rows(lake: Lake, table: Table, code: str | None) -> Iterator[dict[str, obje
             f"select *, strftime(kafka_timestamp, '%Y-%m-%d-%H') as {PARTITION_COLUMN}"
             f" from read_parquet(?, union_by_name = true, hive_partitioning = false) where {wanted}"
             " order by kafka_timestamp, kafka_partition, kafka_offset",
-            params=[files, *([code] if code else [])],
+            params=[readable(db, files), *([code] if code else [])],
         )
         for batch in found.to_arrow_reader():  # Arrow's times need no time zone package, DuckDB's do
             yield from batch.to_pylist()

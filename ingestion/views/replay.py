@@ -7,6 +7,7 @@ import pyarrow.dataset
 
 from ingestion.lake import Lake
 from ingestion.steps import Steps
+from ingestion.storage import arrow_files
 from ingestion.tables import Table, event_table
 from ingestion.views import ViewStore
 from ingestion.views.facts import Lookups, View, Written, write
@@ -32,6 +33,7 @@ def lake_rows(lake: Lake, table: Table, hour: str | None = None) -> Iterator[pa.
     if files:
         names = columns(table)
         schema = pa.schema([table.schema.field(name) for name in names])
-        rows = pyarrow.dataset.dataset(files, schema=schema, format="parquet")
+        paths, filesystem = arrow_files(files)
+        rows = pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
         for batch in rows.to_batches(columns=list(names), batch_size=BATCH, use_threads=False):
             yield pa.Table.from_batches([batch])

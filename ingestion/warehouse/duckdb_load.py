@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from ingestion.counting import Count
 from ingestion.lake import Commit, LakeFile
+from ingestion.storage import readable
 from ingestion.tables import PARTITION_COLUMN, Table
 
 PARQUET = "read_parquet(?, union_by_name = true, hive_partitioning = false)"
@@ -42,7 +43,7 @@ class DuckDBLoad:
             self._db,
             f"insert into raw.{self._table.name} by name select *, strftime(kafka_timestamp, '%Y-%m-%d-%H')"
             f" as {PARTITION_COLUMN} from {PARQUET}",
-            _uris(files),
+            self._readable(files),
         )
         return int(str(inserted))
 
@@ -53,7 +54,7 @@ class DuckDBLoad:
     def count(self, files: Sequence[LakeFile]) -> Mapping[str, Count]:
         """What is in each of `files`."""
         rows = self._db.execute(
-            f"select filename, count(*), sum(checksum) from {PARQUET_WITH_NAMES} group by 1", [_uris(files)]
+            f"select filename, count(*), sum(checksum) from {PARQUET_WITH_NAMES} group by 1", [self._readable(files)]
         ).fetchall()
         return {uri: Count(n, int(total)) for uri, n, total in rows}
 
@@ -83,7 +84,7 @@ class DuckDBLoad:
         dates = self._db.execute(
             f"select distinct {self._table.event_date_column}::date from {PARQUET}"
             f" where {self._table.event_date_column} is not null order by 1",
-            [_uris(files)],
+            [self._readable(files)],
         ).fetchall()
         for (date,) in dates:
             self._db.execute(
@@ -91,6 +92,9 @@ class DuckDBLoad:
             )
         self._insert("touched", [[self._table.name, date, self.load_seq] for (date,) in dates])
         return [str(date) for (date,) in dates]
+
+    def _readable(self, files: Sequence[LakeFile]) -> list[str]:
+        return readable(self._db, [file.uri for file in files])
 
     def _insert(self, table: str, rows: list[list[object]]) -> None:
         if rows:
@@ -134,10 +138,6 @@ def _widened(present: pa.DataType, wanted: pa.DataType) -> pa.DataType:
             fields[field.name] = _widened(fields.get(field.name, field.type), field.type)
         return pa.struct(list(fields.items()))
     return present
-
-
-def _uris(files: Sequence[LakeFile]) -> list[str]:
-    return [file.uri for file in files]
 
 
 def one(db: duckdb.DuckDBPyConnection, sql: str, *parameters: object) -> tuple[object, ...]:

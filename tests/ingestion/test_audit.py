@@ -223,7 +223,7 @@ def test_a_value_changed_in_the_lake_is_found_with_its_commit(loaded: Platform) 
 
 
 def test_breaks_are_found_in_a_compacted_lake_too(loaded: Platform) -> None:
-    delta = DeltaTable(loaded.lake.table(loaded.tables[0]).path)
+    delta = DeltaTable(loaded.lake.table(loaded.tables[0]).uri)
     delta.optimize.compact()
     loaded.load()
     assert loaded.audit().status == BALANCED
@@ -232,7 +232,7 @@ def test_breaks_are_found_in_a_compacted_lake_too(loaded: Platform) -> None:
 
 
 def test_rows_deleted_from_the_lake_are_found_with_their_commit(loaded: Platform) -> None:
-    DeltaTable(loaded.lake.table(loaded.tables[0]).path).delete("kafka_partition = 0 and kafka_offset = 0")
+    DeltaTable(loaded.lake.table(loaded.tables[0]).uri).delete("kafka_partition = 0 and kafka_offset = 0")
     assert places(loaded.audit()) == {(LOG_LAKE, HOUR, 1), (LAKE_LEDGER, HOUR, 1), ("lake", None, 1)}
 
 
@@ -240,7 +240,7 @@ def test_rows_that_came_into_the_lake_twice_are_found_with_the_commit_that_doubl
     table = loaded.lake.table(loaded.tables[0])
     rows = pa.parquet.read_table(file_of(loaded, 2).uri, partitioning=None)
     hours = pa.array([HOUR] * rows.num_rows)
-    write_deltalake(table.path, rows.append_column("landing_hour", hours), mode="append")
+    write_deltalake(table.uri, rows.append_column("landing_hour", hours), mode="append")
     assert {("lake", HOUR, 2), (LOG_LAKE, HOUR, 2)} <= places(loaded.audit())
     loaded.load()
     found = places(loaded.audit())
@@ -250,7 +250,7 @@ def test_rows_that_came_into_the_lake_twice_are_found_with_the_commit_that_doubl
 def test_rows_of_no_range_are_found(loaded: Platform) -> None:
     topic = loaded.broker.topic(loaded.tables[0].topic)
     block = Block(topic.id, topic.name, 0, [900], [loaded.now_us()], [record(event("product_viewed", 900)).value])
-    write_deltalake(loaded.lake.table(loaded.tables[0]).path, encode(loaded.tables[0], [block]), mode="append")
+    write_deltalake(loaded.lake.table(loaded.tables[0]).uri, encode(loaded.tables[0], [block]), mode="append")
     balance = loaded.audit()
     assert any("1 rows are in no commit's range" in finding.message for finding in balance.findings)
 
@@ -438,7 +438,7 @@ def test_tables_that_are_well_are_audited_beside_one_that_cannot_be(make_platfor
     platform.publish("cart_viewed", 3)
     platform.land()
     platform.load()
-    (platform.lake.table(views).path / "_delta_log" / f"{0:020d}.json").write_text("{}")
+    (Path(platform.lake.table(views).uri) / "_delta_log" / f"{0:020d}.json").write_text("{}")
     balance = platform.audit()
     assert [(finding.hop, finding.table) for finding in balance.findings] == [("lake", "product_viewed")]
     assert [line.table for line in balance.lines] == ["cart_viewed"]

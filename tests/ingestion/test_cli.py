@@ -247,7 +247,7 @@ def test_rejected_events_are_replayed_once(log: EmbeddedBroker, headrace: Headra
     [
         ("HEADRACE_BROKER", "kafka://x", ("land", "--once")),
         ("HEADRACE_BROKER", "kafka://x", ("audit",)),
-        ("HEADRACE_LAKE", "s3://bucket", ("load",)),
+        ("HEADRACE_LAKE", "gs://bucket", ("load",)),
         ("HEADRACE_WAREHOUSE", "redshift://x", ("load",)),
         ("HEADRACE_PORT", "abc", ("keys", "list")),
         ("HEADRACE_PARTITIONS", "0", ("collect",)),

@@ -79,7 +79,7 @@ def first_file(commits: Iterator[Commit]) -> LakeFile:
 
 
 def entry(lake_table: LakeTable, version: int) -> Path:
-    return lake_table.path / "_delta_log" / f"{version:020d}.json"
+    return Path(lake_table.uri) / "_delta_log" / f"{version:020d}.json"
 
 
 def test_a_table_is_made_when_it_is_first_looked_at(views_table: LakeTable) -> None:
@@ -162,7 +162,7 @@ def test_compacting_is_no_news_and_changes_no_row_and_no_position(views_table: L
     for start in range(0, 8, 2):
         append(views_table, start, start + 2)
     before = read(views_table)
-    DeltaTable(views_table.path).optimize.compact()
+    DeltaTable(Path(views_table.uri)).optimize.compact()
     assert list(views_table.commits(4)) == [Commit(5, (), ())]
     assert len(views_table.snapshot().files()) == 1
     assert (read(views_table), views_table.snapshot().position("id", 0)) == (before, 8)
@@ -171,14 +171,14 @@ def test_compacting_is_no_news_and_changes_no_row_and_no_position(views_table: L
 
 def test_rows_that_were_deleted_are_no_news(views_table: LakeTable) -> None:
     append(views_table, 0, 5)
-    DeltaTable(views_table.path).delete("kafka_offset = 2")
+    DeltaTable(Path(views_table.uri)).delete("kafka_offset = 2")
     assert list(views_table.commits(1)) == [Commit(2, (), ())]
 
 
 def test_a_log_that_was_cleaned_before_it_was_listed_is_gone_and_not_empty(views_table: LakeTable) -> None:
     for start in range(3):
         append(views_table, start, start + 1)
-    DeltaTable(views_table.path).create_checkpoint()
+    DeltaTable(Path(views_table.uri)).create_checkpoint()
     entry(views_table, 1).unlink()
     with pytest.raises(LakeHistoryGone, match="version 1"):
         list(views_table.commits(0))
@@ -189,7 +189,7 @@ def test_positions_outlive_a_hundred_commits_and_their_checkpoint(views_table: L
     append(views_table, 0, 3, partition=1)
     for start in range(100):
         append(views_table, start, start + 1)
-    log = views_table.path / "_delta_log"
+    log = Path(views_table.uri) / "_delta_log"
     checkpointed = max(int(path.name[:20]) for path in log.glob("*.checkpoint.parquet"))
     for version in range(checkpointed):
         entry(views_table, version).unlink()
@@ -212,7 +212,7 @@ def test_a_new_column_is_added_and_an_older_writer_still_lands(lake: Lake) -> No
     assert snapshot.schema.field("gift").type == pa.bool_()
     inner = snapshot.schema.field("products").type.value_type
     assert {field.name for field in inner} == {*Product.__struct_fields__, "material"}
-    gifts = DeltaTable(old.path).to_pyarrow_table().sort_by("kafka_offset").select(["gift", "products"]).to_pylist()
+    gifts = DeltaTable(old.uri).to_pyarrow_table().sort_by("kafka_offset").select(["gift", "products"]).to_pylist()
     assert [row["gift"] for row in gifts] == [None, True, None, None, None]
     assert gifts[1]["products"][0]["material"] == "oak"
     assert gifts[4]["products"][0]["material"] is None and gifts[4]["products"][0]["product_id"] == "product_id 4 ä"
@@ -276,8 +276,8 @@ def test_a_commit_that_is_whole_keeps_what_is_before_it(torn: LakeTable) -> None
 def test_a_whole_table_and_a_compacted_one_need_no_repair(torn: LakeTable, lake: Lake) -> None:
     assert lake.table(CARTS).repair() == []
     assert torn.repair() == []
-    DeltaTable(torn.path).optimize.compact()
-    DeltaTable(torn.path).vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    DeltaTable(Path(torn.uri)).optimize.compact()
+    DeltaTable(Path(torn.uri)).vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
     before = torn.snapshot().version
     assert torn.repair() == []
     assert (torn.snapshot().version, len(read(torn))) == (before, 6)
@@ -298,8 +298,8 @@ def test_a_table_torn_at_its_very_creation_is_made_again(views_table: LakeTable,
 def test_a_torn_checkpoint_is_removed_for_the_entries_say_the_same(
     torn: LakeTable, tear: Callable[[Path], None]
 ) -> None:
-    DeltaTable(torn.path).create_checkpoint()
-    (checkpoint,) = (torn.path / "_delta_log").glob("*.checkpoint.parquet")
+    DeltaTable(Path(torn.uri)).create_checkpoint()
+    (checkpoint,) = (Path(torn.uri) / "_delta_log").glob("*.checkpoint.parquet")
     tear(checkpoint)
     assert torn.repair() == []
     assert (torn.snapshot().version, torn.snapshot().position("id", 0), len(read(torn))) == (3, 6, 6)
@@ -307,7 +307,7 @@ def test_a_torn_checkpoint_is_removed_for_the_entries_say_the_same(
 
 def test_a_checkpoint_goes_with_the_torn_commit_that_it_holds(torn: LakeTable) -> None:
     file = first_file(torn.commits(2))
-    DeltaTable(torn.path).create_checkpoint()
+    DeltaTable(Path(torn.uri)).create_checkpoint()
     empty(Path(file.uri))
     assert torn.repair() == [3]
     assert (torn.snapshot().position("id", 0), len(read(torn))) == (4, 4)
@@ -323,7 +323,7 @@ def test_syncing_a_commit_without_its_file_names_the_file(torn: LakeTable) -> No
 
 def test_a_writer_without_ranges_adds_rows_that_no_range_names(views_table: LakeTable) -> None:
     views_table.snapshot()
-    write_deltalake(views_table.path, rows(VIEWS, [event("product_viewed")]), mode="append")
+    write_deltalake(Path(views_table.uri), rows(VIEWS, [event("product_viewed")]), mode="append")
     (created, commit) = views_table.commits(-1)
     assert (created.rows, commit.rows, commit.ranges) == (0, 1, ())
 
@@ -350,7 +350,7 @@ def test_a_path_that_the_library_misreads_is_refused(path: str) -> None:
         Lake(f"file://{path}")
 
 
-@pytest.mark.parametrize("url", ["s3://bucket", "/var/lake", "file://", ""])
+@pytest.mark.parametrize("url", ["gs://bucket", "/var/lake", "file://", "s3://", ""])
 def test_a_url_of_another_kind_names_the_setting(url: str) -> None:
     with pytest.raises(ConfigurationError, match="HEADRACE_LAKE"):
         Lake(url)

@@ -106,7 +106,7 @@ def test_a_lake_without_records_loads_an_empty_table(make_platform: MakePlatform
 
 
 def test_compacting_the_lake_loads_nothing(two_hours: Platform, views: Table) -> None:
-    DeltaTable(lake_table(two_hours).path).optimize.compact()
+    DeltaTable(lake_table(two_hours).uri).optimize.compact()
     before = two_hours.rows(views)
     assert two_hours.load() == [Loaded("product_viewed", commits=1)]
     assert two_hours.rows(views) == before
@@ -117,7 +117,7 @@ def test_compacting_the_lake_loads_nothing(two_hours: Platform, views: Table) ->
 def test_commits_that_were_compacted_before_they_were_loaded_are_loaded_once(platform: Platform, views: Table) -> None:
     land(platform, 5)
     land(platform, 3)
-    DeltaTable(lake_table(platform).path).optimize.compact()
+    DeltaTable(lake_table(platform).uri).optimize.compact()
     (loaded,) = platform.load()
     assert (loaded.rows, len(platform.rows(views))) == (8, 8)
     assert platform.audit().status == 0
@@ -247,8 +247,8 @@ def test_a_load_is_refused_where_the_lake_has_not_what_the_commit_names(
 def test_a_commit_that_the_lake_forgot_before_it_was_loaded_is_named(two_hours: Platform, views: Table) -> None:
     land(two_hours, 1)
     land(two_hours, 1)
-    DeltaTable(lake_table(two_hours).path).create_checkpoint()
-    (lake_table(two_hours).path / "_delta_log" / f"{4:020d}.json").unlink()
+    DeltaTable(lake_table(two_hours).uri).create_checkpoint()
+    (Path(lake_table(two_hours).uri) / "_delta_log" / f"{4:020d}.json").unlink()
     with nothing_changes(two_hours, views), pytest.raises(LakeHistoryGone, match="version 4"):
         two_hours.load()
 

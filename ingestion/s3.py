@@ -1,0 +1,174 @@
+"""The lake in a bucket of S3, and its files as DuckDB and Arrow read them where they lie.
+
+Endpoint, region, credentials, profile and encryption are the usual AWS settings (`AWS_ENDPOINT_URL`, `AWS_REGION`,
+`AWS_PROFILE`, `AWS_SERVER_SIDE_ENCRYPTION`, …). The server has to honour `If-None-Match: *` atomically, as S3 does:
+two landers' commits meet there.
+
+DuckDB's own reader of S3 is an extension that it downloads when it runs. Its Parquet reader takes any fsspec file
+system instead; it reads one file from several threads, so each thread has a position of its own in it.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from functools import cache
+from typing import Any, cast
+
+import boto3
+import obstore
+from fsspec import AbstractFileSystem
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from ingestion.errors import HeadraceError, LakeUnavailable
+
+SCHEME = "s3://"
+TRIES, TRY_SECONDS, TIMEOUT_SECONDS = 4, 20, 15
+
+
+class Bucket:
+    """The files below a prefix of a bucket. What S3 has answered is durable, and never torn."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self._bucket, self._prefix = bucket, prefix
+        self.options: Mapping[str, str] = {
+            "max_retries": str(TRIES - 1),
+            "retry_timeout": f"{TRY_SECONDS}s",
+            "timeout": f"{TIMEOUT_SECONDS}s",
+            **_connection(),
+        }
+
+    def uri(self, name: str) -> str:
+        """Like `s3://bucket/prefix/name`."""
+        return f"{SCHEME}{self._bucket}/{self._key(name)}"
+
+    def read(self, name: str) -> bytes:
+        """What is in an object."""
+        try:
+            return bytes(obstore.get(store(self._bucket), self._key(name)).bytes())
+        except FileNotFoundError:
+            raise
+        except BaseError as error:
+            raise self.explain(name, error) from error
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Nothing: what was answered is durable."""
+
+    def repair(self, table: str) -> list[int]:
+        """Nothing: an object is there as a whole or not at all."""
+        return []
+
+    def explain(self, name: str, error: Exception) -> HeadraceError:
+        """S3 may answer later, or somebody gives the permission meanwhile."""
+        return LakeUnavailable(
+            f"{self.uri(name)}: {_first_line(error)}; nothing is known to be stored. It is tried again; where it stays"
+            " so, look at the AWS settings and the policy of this role"
+        )
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}" if self._prefix else name
+
+
+class S3Files(AbstractFileSystem):  # type: ignore[misc]  # it has no types
+    """Objects as files to read."""
+
+    protocol = "s3"
+    cachable = False
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Name, type and size in bytes."""
+        bucket, key = _parts(path)
+        return {"name": f"{bucket}/{key}", "type": "file", "size": obstore.head(store(bucket), key)["size"]}
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """The path itself: the lake is read through its log, never by a pattern."""
+        return ["/".join(_parts(path))]
+
+    def modified(self, path: str) -> Any:
+        """When the object was written."""
+        bucket, key = _parts(path)
+        return obstore.head(store(bucket), key)["last_modified"]
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> "S3File":
+        return S3File(*_parts(path))
+
+
+class S3File:
+    """An object, read by ranges; each thread has its own position in it."""
+
+    closed = False
+
+    def __init__(self, bucket: str, key: str) -> None:
+        self._store, self._key = store(bucket), key
+        self.size: int = obstore.head(self._store, key)["size"]
+        self._of_thread = threading.local()
+
+    def tell(self) -> int:
+        """This thread's position."""
+        return int(getattr(self._of_thread, "position", 0))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move this thread's position."""
+        self._of_thread.position = offset + (0, self.tell(), self.size)[whence]
+        return self.tell()
+
+    def read(self, length: int = -1) -> bytes:
+        """The next `length` bytes, or all that are left."""
+        start = self.tell()
+        end = self.size if length < 0 else min(self.size, start + length)
+        self._of_thread.position = max(start, end)
+        return bytes(obstore.get_range(self._store, self._key, start=start, end=end)) if start < end else b""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def writable(self) -> bool:
+        """Never."""
+        return False
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@cache
+def store(bucket: str) -> S3Store:
+    """The client of a bucket, by the AWS settings of this process."""
+    session = boto3.Session()
+    return S3Store(
+        bucket,
+        credential_provider=None if _has_keys() else Boto3CredentialProvider(session),
+        client_options={"timeout": timedelta(seconds=TIMEOUT_SECONDS)},
+        retry_config={"max_retries": TRIES - 1, "retry_timeout": timedelta(seconds=TRY_SECONDS)},
+        config=cast("Any", _connection()),
+    )
+
+
+def _connection() -> dict[str, str]:
+    """What both libraries do not take from the environment as the AWS tools do."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or boto3.Session().region_name
+    return {
+        **({"aws_endpoint": endpoint} if endpoint else {}),
+        **({"aws_region": region} if region else {}),
+        **({"allow_http": "true"} if (endpoint or "").startswith("http://") else {}),
+    }
+
+
+def _has_keys() -> bool:
+    return "AWS_ACCESS_KEY_ID" in os.environ
+
+
+def _parts(path: str) -> tuple[str, str]:
+    bucket, _, key = path.removeprefix(SCHEME).partition("/")
+    return bucket, key
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [repr(error)])[0]
