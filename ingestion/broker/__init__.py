@@ -75,6 +75,14 @@ class Broker(Protocol):
     def positions(self, group: str, topic: Topic) -> Mapping[int, int]:
         """What `commit` noted."""
 
+    def share(self, group: str, topics: Sequence[str]) -> Mapping[str, Sequence[int]]:
+        """The partitions of each topic that this member of `group` should work on now; to be asked every round.
+
+        It divides the work among those who ask; `close` gives a member's part back at once, and what a member had that
+        asks no more goes to the others some seconds later. It is no lock: for a moment two may have the same
+        partition, and correctness never rests on it. A topic that does not exist has no partitions.
+        """
+
     def expire(self, older_than_us: int, needed: str | None = None) -> int:
         """Delete what is older and behind every group's position, and return how many records that were.
 
@@ -82,7 +90,7 @@ class Broker(Protocol):
         """
 
     def close(self) -> None:
-        """Give back connections and files."""
+        """Leave every group, and give back connections and files."""
 
 
 def open_broker(url: str, partitions: int = 2) -> Broker:

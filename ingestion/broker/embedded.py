@@ -10,11 +10,11 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 
-from ingestion.broker import Bounds, Chunk, Record, Topic
+from ingestion.broker import Bounds, Chunk, Record, Topic, members
 from ingestion.errors import BrokerUnavailable, OffsetOutOfRange, UnknownTopic
 
 SCHEMA = """
@@ -44,6 +44,7 @@ class EmbeddedBroker:
         self._partitions = partitions
         self._clock = clock or (lambda: time.time_ns() // 1_000)
         self._lock = threading.Lock()
+        self._member, self._is_member = uuid.uuid4().hex, False
         with _as_unavailable(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -51,7 +52,7 @@ class EmbeddedBroker:
                 self._db.execute(f"pragma busy_timeout={BUSY_MS}")
                 self._db.execute("pragma journal_mode=wal")
                 self._db.execute("pragma synchronous=full")
-                self._db.executescript(SCHEMA)
+                self._db.executescript(SCHEMA + members.SCHEMA)
             except sqlite3.Error:
                 self._db.close()
                 raise
@@ -127,6 +128,17 @@ class EmbeddedBroker:
             )
             return dict(rows.fetchall())
 
+    def share(self, group: str, topics: Sequence[str]) -> Mapping[str, Sequence[int]]:
+        """The partitions of each topic that this instance should work on now, as a member of `group`."""
+        asked = group, self._member, topics, self._clock()
+        with self._transaction("deferred") as db:
+            if members.is_heard(db, *asked):
+                return members.share(db, *asked)
+        with self._transaction() as db:
+            self._is_member = True
+            members.hear(db, *asked)
+            return members.share(db, *asked)
+
     def expire(self, older_than_us: int, needed: str | None = None) -> int:
         """Delete records appended before `older_than_us` that every group has passed; none where no group has read."""
         with self._transaction("deferred") as db:
@@ -143,7 +155,10 @@ class EmbeddedBroker:
             _delete_before(db, _identity(db, topic)[0], partition, before)
 
     def close(self) -> None:
-        """Close the file."""
+        """Leave every group and close the file."""
+        if self._is_member:
+            with suppress(BrokerUnavailable), self._transaction() as db:  # else the lease ends some seconds later
+                members.leave(db, self._member)
         self._db.close()
 
     def _expire(self, number: int, partition: int, passed: int, older_than_us: int) -> int:

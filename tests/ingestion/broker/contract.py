@@ -1,8 +1,9 @@
 """What every adapter of a log must do. An adapter's test inherits `BrokerContract` and gives it a `log` fixture."""
 
 import multiprocessing
+import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 
@@ -14,6 +15,10 @@ from ingestion.errors import OffsetOutOfRange, UnknownTopic
 TOPIC, OTHER = "events.product_viewed", "events.cart_viewed"
 PLENTY = 100_000, 1 << 30
 WRITERS, BATCHES, BATCH = 3, 40, 10
+GROUP, TOPICS = "lander", (TOPIC, OTHER)
+ALL = [(topic, partition) for topic in TOPICS for partition in (0, 1)]
+SETTLED_SECONDS = 60.0
+"""How long a log may take to divide the partitions anew."""
 
 
 @dataclass
@@ -25,6 +30,10 @@ class Log:
     """Another client of the same log; can be sent to another process."""
     recreate: Callable[[str], None]
     truncate: Callable[[str, int, int], None]
+    member: Callable[[], Broker]
+    """Another client of the same log in this process, with the same clock."""
+    die: Callable[[Broker], None]
+    """End a member without a word, and let pass what the others wait for it."""
 
 
 def records(number: int, topic: str = TOPIC) -> list[Record]:
@@ -46,6 +55,18 @@ def write_batches(another: Callable[[], Broker], writer: int, together: Barrier)
     for batch in range(BATCHES):
         broker.publish([Record(TOPIC, b"%d" % n, b"%d/%d/%d" % (writer, batch, n)) for n in range(BATCH)])
     broker.close()
+
+
+def shares(*members: Broker, topics: Sequence[str] = TOPICS) -> list[list[tuple[str, int]]]:
+    """What each member has when every partition has one owner; they ask in turn until that is so."""
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while True:
+        asked = [member.share(GROUP, topics) for member in members]
+        found = [[(topic, partition) for topic in topics for partition in each[topic]] for each in asked]
+        if sorted(each for own in found for each in own) == sorted(each for each in ALL if each[0] in topics):
+            return found
+        assert time.monotonic() < deadline, f"not every partition has one owner: {found}"
+        time.sleep(0.05)
 
 
 class BrokerContract:
@@ -183,3 +204,49 @@ class BrokerContract:
         assert log.broker.positions("lander", after) == {}
         log.broker.commit("lander", before, {0: 9})
         assert log.broker.positions("lander", after) == {}
+
+    def test_a_member_that_is_alone_has_every_partition(self, log: Log) -> None:
+        assert shares(log.broker) == [ALL]
+
+    def test_two_members_divide_the_partitions_evenly(self, log: Log) -> None:
+        other = log.member()
+        shares(log.broker)
+        assert [len(own) for own in shares(log.broker, other)] == [2, 2]
+        assert shares(log.broker, other) == shares(log.broker, other), "nobody came and nobody went"
+        other.close()
+
+    def test_of_more_members_than_partitions_some_have_none(self, log: Log) -> None:
+        others = [log.member() for _ in range(5)]
+        assert sorted(len(own) for own in shares(log.broker, *others)) == [0, 0, 1, 1, 1, 1]
+        for other in others:
+            other.close()
+
+    def test_what_a_member_that_closed_had_goes_to_the_others(self, log: Log) -> None:
+        other = log.member()
+        shares(log.broker, other)
+        other.close()
+        assert shares(log.broker) == [ALL]
+
+    def test_a_member_that_died_is_replaced(self, log: Log) -> None:
+        first, second = log.member(), log.member()
+        shares(log.broker, first, second)
+        log.die(first)
+        assert [len(own) for own in shares(log.broker, second)] == [2, 2]
+        third = log.member()
+        shares(log.broker, second, third)
+        second.close()
+        third.close()
+
+    def test_groups_divide_for_themselves(self, log: Log) -> None:
+        other = log.member()
+        shares(log.broker)
+        assert {topic: list(own) for topic, own in other.share("listener", TOPICS).items()} == {
+            topic: [0, 1] for topic in TOPICS
+        }
+        assert shares(log.broker) == [ALL]
+        other.close()
+
+    def test_a_topic_that_does_not_exist_has_no_partitions_and_holds_up_no_other(self, log: Log) -> None:
+        shares(log.broker)
+        share = log.broker.share(GROUP, [*TOPICS, "events.nothing"])
+        assert list(share["events.nothing"]) == [] and [list(share[topic]) for topic in TOPICS] == [[0, 1], [0, 1]]

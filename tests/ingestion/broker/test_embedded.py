@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from ingestion.broker import Record, open_broker
+from ingestion.broker import Broker, Record, open_broker
 from ingestion.broker import embedded as embedded_module
 from ingestion.broker.embedded import EmbeddedBroker
+from ingestion.broker.members import HEARTBEAT_US, LEASE_US, divide
 from ingestion.errors import BrokerUnavailable, ConfigurationError
 from tests.ingestion.broker.contract import OTHER, PLENTY, TOPIC, BrokerContract, Log, records, values
 
@@ -36,8 +37,13 @@ def broker(tmp_path: Path, clock: Clock) -> Iterator[EmbeddedBroker]:
 
 class TestEmbeddedBroker(BrokerContract):
     @pytest.fixture
-    def log(self, broker: EmbeddedBroker) -> Log:
-        return Log(broker, partial(EmbeddedBroker, broker.path), broker.recreate, broker.truncate)
+    def log(self, broker: EmbeddedBroker, clock: Clock) -> Log:
+        def die(member: Broker) -> None:
+            clock.now += LEASE_US
+
+        another = partial(EmbeddedBroker, broker.path)
+        member = partial(EmbeddedBroker, broker.path, clock=clock)
+        return Log(broker, another, broker.recreate, broker.truncate, member, die)
 
 
 def one_key(number: int) -> list[Record]:
@@ -142,6 +148,68 @@ def test_more_records_expire_than_one_transaction_deletes(
     broker.commit("lander", broker.topic(TOPIC), {partition: 10})
     assert broker.expire(older_than_us=10**18) == 10
     assert (broker.bounds(TOPIC)[partition].start, values(broker)) == (10, [])
+
+
+def heard(broker: EmbeddedBroker) -> set[int]:
+    return {at for (at,) in broker._db.execute("select heard_at from members").fetchall()}
+
+
+def test_asking_is_written_down_every_few_seconds_only(broker: EmbeddedBroker, clock: Clock) -> None:
+    broker.share("lander", [TOPIC])
+    began = clock.now
+    clock.now += HEARTBEAT_US - 1
+    broker.share("lander", [TOPIC])
+    assert heard(broker) == {began}
+    clock.now += 1
+    broker.share("lander", [TOPIC])
+    assert heard(broker) == {clock.now}
+
+
+def test_a_member_keeps_its_part_until_its_lease_ends(broker: EmbeddedBroker, clock: Clock) -> None:
+    other = EmbeddedBroker(broker.path, clock=clock)
+    other.share("lander", [TOPIC])
+    clock.now += LEASE_US - 1
+    assert len(broker.share("lander", [TOPIC])[TOPIC]) == 1
+    clock.now += 1
+    assert broker.share("lander", [TOPIC]) == {TOPIC: [0, 1]}
+    clock.now += HEARTBEAT_US
+    broker.share("lander", [TOPIC])
+    assert len(heard(broker)) == 1, "who has left is deleted"
+    other.close()
+
+
+def test_a_clock_that_was_set_back_keeps_no_dead_member_alive(broker: EmbeddedBroker, clock: Clock) -> None:
+    clock.now = 10**12
+    EmbeddedBroker(broker.path, clock=clock).share("lander", [TOPIC])
+    clock.now = 1_000
+    assert broker.share("lander", [TOPIC]) == {TOPIC: [0, 1]}
+
+
+def test_whoever_asks_for_one_topic_only_takes_nothing_of_the_others(broker: EmbeddedBroker, clock: Clock) -> None:
+    other = EmbeddedBroker(broker.path, clock=clock)
+    other.share("lander", [OTHER])
+    share = broker.share("lander", [TOPIC, OTHER])
+    assert share[TOPIC] == [0, 1] and len(share[OTHER]) == len(other.share("lander", [OTHER])[OTHER]) == 1
+    other.close()
+
+
+@pytest.mark.parametrize("topics", [1, 3, 14])
+@pytest.mark.parametrize("partitions", [1, 2, 7])
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_every_partition_has_one_owner_and_nobody_has_two_more_than_another(
+    topics: int, partitions: int, count: int
+) -> None:
+    every = [(f"events.{topic:02}", partition) for topic in range(topics) for partition in range(partitions)]
+    names = [f"member {number}" for number in range(count)]
+    dealt = divide(every, {topic: names for topic, _ in every})
+    assert sorted(each for own in dealt.values() for each in own) == every
+    assert max(map(len, dealt.values())) - min(map(len, dealt.values())) <= 1
+
+
+def test_a_log_that_is_gone_can_still_be_closed(broker: EmbeddedBroker) -> None:
+    broker.share("lander", [TOPIC])
+    broker.close()
+    broker.close()
 
 
 def test_cutting_beyond_the_end_stops_at_the_end_and_never_goes_back(broker: EmbeddedBroker) -> None:
