@@ -58,6 +58,8 @@ class Commit:
     version: int
     files: tuple[LakeFile, ...]
     ranges: tuple[Range, ...]
+    committed_at: float = 0.0
+    """By its writer's clock, in seconds since 1970; 0 where it does not say."""
 
     @property
     def rows(self) -> int:
@@ -169,10 +171,11 @@ class LakeTable:
     def _commit(self, version: int) -> Commit:
         actions = self._actions(version)
         info: Mapping[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
+        committed_at = info.get("timestamp", 0) / 1_000
         if info.get("operation") != "WRITE":
-            return Commit(version, (), ())
+            return Commit(version, (), (), committed_at)
         ranges = tuple(Range(**entry) for entry in json.loads(info.get(METADATA_KEY, "[]")))
-        return Commit(version, tuple(map(self._file, _adds(actions))), ranges)
+        return Commit(version, tuple(map(self._file, _adds(actions))), ranges, committed_at)
 
     def _file(self, add: Mapping[str, Any]) -> LakeFile:
         uri = self._storage.uri(self._name(add["path"]))

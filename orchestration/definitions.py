@@ -11,11 +11,13 @@ from orchestration.models import build_models
 from orchestration.partitions import DATES, HOURS
 from orchestration.reports import WRITE_REPORT, report_schedule, shop_report
 from orchestration.retention import prune_history
+from orchestration.views import facts
 from orchestration.warehouse import event_dates, raw
 from sensors.alerts import alerts
 from sensors.landed_commits import build_landed_commits
 from sensors.stale_dates import build_stale_dates
 from sensors.stores import Stores
+from sensors.views_behind import build_views_behind
 
 
 @dg.definitions
@@ -32,11 +34,13 @@ def definitions() -> dg.Definitions:
         "check_models", dg.AssetSelection.checks_for_assets(models), description="Runs every test of dbt."
     )
     return dg.Definitions(
-        assets=[*lake_assets(), tables, event_dates, models, shop_report],
+        assets=[*lake_assets(), tables, event_dates, models, facts, shop_report],
         asset_checks=[raw_checks],
         jobs=[
             schedules.load_raw,
             schedules.replay_raw,
+            schedules.fill_views,
+            schedules.repair_views,
             build,
             CHECK_RAW,
             CHECK_RECENT,
@@ -47,10 +51,12 @@ def definitions() -> dg.Definitions:
         sensors=[
             build_landed_commits("load_raw", HOURS),
             build_stale_dates("build_models", DATES, hash_definitions),
+            build_views_behind("fill_views", HOURS),
             alerts,
         ],
         schedules=[
             schedules.nightly_replay,
+            schedules.nightly_repair,
             schedules.by_clock("check_recent", "20 * * * *"),
             schedules.by_clock("check_raw", "0 4 * * *"),
             schedules.by_clock("check_models", "15 4 * * *"),

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from orchestration.partitions import HOUR_FORMAT
+from orchestration.views import fact_keys
 from orchestration.warehouse import raw_keys
 from sensors.attempts import RANGE_END, RANGE_START
 
@@ -25,6 +26,18 @@ replay_raw = dg.define_asset_job(
     description="Loads a range of landing hours again from the lake, as one run; the models follow.",
 )
 
+fill_views = dg.define_asset_job(
+    "fill_views",
+    dg.AssetSelection.assets(*fact_keys()).without_checks(),
+    description="Brings what landed into the views that no listener keeps up.",
+    tags=FIRST,
+)
+repair_views = dg.define_asset_job(
+    "repair_views",
+    dg.AssetSelection.assets(*fact_keys()).without_checks(),
+    description="Brings a range of landing hours into the views again from the lake, as one run.",
+)
+
 
 def replayed_range(at: datetime, hours: int = REPLAYED_HOURS) -> tuple[str, str]:
     """The last whole hours before `at`, as the first and the last partition."""
@@ -39,6 +52,18 @@ def replayed_range(at: datetime, hours: int = REPLAYED_HOURS) -> tuple[str, str]
 )
 def nightly_replay(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Loads the last two days again, so that what was lost in the warehouse comes back without a person."""
+    first, last = replayed_range(context.scheduled_execution_time)
+    return dg.RunRequest(run_key=first, tags={RANGE_START: first, RANGE_END: last})
+
+
+@dg.schedule(
+    job=repair_views,
+    cron_schedule="45 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def nightly_repair(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Brings the last two days into the views again, so that what was lost in their store comes back."""
     first, last = replayed_range(context.scheduled_execution_time)
     return dg.RunRequest(run_key=first, tags={RANGE_START: first, RANGE_END: last})
 

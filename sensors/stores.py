@@ -3,6 +3,7 @@
 from ingestion.broker import Broker, open_broker
 from ingestion.lake import Lake
 from ingestion.settings import read_settings
+from ingestion.views import ViewStore, open_views
 from ingestion.warehouse import Warehouse, open_warehouse
 
 TURN_SECONDS = 900.0
@@ -10,7 +11,7 @@ TURN_SECONDS = 900.0
 
 
 class Stores:
-    """Log, lake and warehouse of this environment (`HEADRACE_…`)."""
+    """Log, lake, views and warehouse of this environment (`HEADRACE_…`)."""
 
     def broker(self) -> Broker:
         """The log."""
@@ -20,6 +21,10 @@ class Stores:
     def lake(self) -> Lake:
         """The lake."""
         return Lake(read_settings().lake_url)
+
+    def views(self) -> ViewStore:
+        """The store of the views."""
+        return open_views(read_settings().views_url)
 
     def warehouse(self) -> Warehouse:
         """The warehouse. A sensor leaves it alone, because DuckDB has one holder at a time."""

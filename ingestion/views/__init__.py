@@ -50,11 +50,12 @@ class Page:
 class ViewStore(Protocol):
     """An adapter of a store. Every method raises ViewsUnavailable where the store does not answer."""
 
-    def upsert(self, view: str, rows: Sequence[Row]) -> None:
+    def upsert(self, view: str, rows: Sequence[Row]) -> int:
         """Write facts; when this returns they are durable. Of each row (key, sort) the highest version stays.
 
-        Of two contents under one version a tombstone stays, else the larger item, so any order ends equal. Raises
-        ItemRefused where one row does not fit, and writes none of them then.
+        Of two contents under one version a tombstone stays, else the larger item, so any order ends equal. Returns how
+        many rows changed what was there: to write them again returns 0. Raises ItemRefused where one row does not fit,
+        and writes none of them then.
         """
 
     def replace(self, view: str, key: str, version: int, rows: Sequence[Row]) -> None:

@@ -50,17 +50,19 @@ class View:
 
 @dataclass
 class Written:
-    """What became of events: rows that count, copies that do not, and what was left out and why."""
+    """What became of events: rows that count, copies that do not, and what was left out and why; and how many rows of
+    the view are others than before."""
 
     rows: int = 0
     copies: int = 0
     left_out: int = 0
+    changed: int = 0
     problems: list[str] = field(default_factory=list)
 
     def add(self, more: "Written") -> None:
         """Count what another piece of work did."""
         self.rows, self.copies = self.rows + more.rows, self.copies + more.copies
-        self.left_out += more.left_out
+        self.left_out, self.changed = self.left_out + more.left_out, self.changed + more.changed
         self.problems = [*self.problems, *more.problems][:PROBLEMS_TOLD]
 
     def leave_out(self, problem: str) -> None:
@@ -148,11 +150,11 @@ def _outranked(claims: Sequence[Row]) -> Iterator[Row]:
 def _upsert(store: ViewStore, view: View, rows: Sequence[Row], written: Written) -> None:
     """Write rows; where one of them fits no store, the others go one by one."""
     try:
-        store.upsert(view.name, rows)
+        written.changed += store.upsert(view.name, rows)
     except ItemRefused:
         for row in rows:
             try:
-                store.upsert(view.name, [row])
+                written.changed += store.upsert(view.name, [row])
             except ItemRefused as error:
                 written.rows -= 1
                 written.leave_out(str(error))

@@ -69,12 +69,13 @@ class SQLiteViews:
                 self._db.close()
                 raise
 
-    def upsert(self, view: str, rows: Sequence[Row]) -> None:
-        """Write facts; of each row the highest version stays."""
+    def upsert(self, view: str, rows: Sequence[Row]) -> int:
+        """Write facts; of each row the highest version stays. Returns how many changed what was there."""
         entries = [(view, row.key, row.sort, row.version, encode_item(view, row), row.expires_at) for row in rows]
-        if entries:
-            with self._transaction() as db:
-                db.executemany(UPSERT, entries)
+        if not entries:
+            return 0
+        with self._transaction() as db:
+            return db.executemany(UPSERT, entries).rowcount
 
     def replace(self, view: str, key: str, version: int, rows: Sequence[Row]) -> None:
         """Replace all rows of a key, unless a higher version was there before."""

@@ -21,9 +21,10 @@ def test_both_files_name_the_same_location() -> None:
 
 def test_sensors_and_schedules_run_without_being_switched_on() -> None:
     sensors, schedules = repository().sensor_defs, repository().schedule_defs
-    assert {sensor.name for sensor in sensors} == {"landed_commits", "stale_dates", "alerts"}
+    assert {sensor.name for sensor in sensors} == {"landed_commits", "stale_dates", "views_behind", "alerts"}
     assert {schedule.name for schedule in schedules} == {
         "nightly_replay",
+        "nightly_repair",
         "check_raw_schedule",
         "check_recent_schedule",
         "check_models_schedule",
@@ -44,9 +45,10 @@ def test_every_record_type_is_a_lake_asset_above_a_raw_asset_above_a_model() -> 
         assert len(graph.get(raw).metadata["dagster/column_schema"].columns) == len(table.schema)
 
 
-def test_everything_that_writes_the_warehouse_is_in_one_pool() -> None:
+def test_what_writes_the_warehouse_is_in_one_pool_and_what_writes_the_views_in_another() -> None:
     graph = repository().asset_graph
-    assert {pool for key in graph.materializable_asset_keys for pool in graph.get(key).pools or ()} == {"warehouse"}
+    for key in graph.materializable_asset_keys - {dg.AssetKey(["reports", "shop"])}:
+        assert graph.get(key).pools == ({"views"} if key.path[0] == "views" else {"warehouse"}), key
 
 
 def test_jobs_run_in_their_own_process_only() -> None:

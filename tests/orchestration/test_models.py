@@ -149,7 +149,9 @@ def test_every_model_has_a_description_columns_a_group_and_an_owner() -> None:
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
         assert node.description, key
-        assert node.group_name in {"warehouse", "staging", "intermediate", "marts", "funnels", "reports"}, key
+        assert node.group_name in {"warehouse", "staging", "intermediate", "marts", "funnels", "reports", "serving"}, (
+            key
+        )
         assert node.owners == ["team:data-engineering"], key
         assert node.kinds, key
 

@@ -46,8 +46,8 @@ VIEW_MUTANTS = (
     Mutant(
         "tombstones are ignored",
         "ingestion/views/sqlite.py",
-        "        if entries:\n",
-        "        entries = [entry for entry in entries if entry[4] is not None]\n        if entries:\n",
+        "        if not entries:\n",
+        "        entries = [entry for entry in entries if entry[4] is not None]\n        if not entries:\n",
         f"{CONTRACT} {PROOF}",
     ),
     Mutant(

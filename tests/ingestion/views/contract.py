@@ -123,6 +123,16 @@ class ViewStoreContract:
             site.store.upsert(VIEW, [row(version=version, item={"value": version})])
         assert values(site.store) == [3]
 
+    def test_an_upsert_says_how_many_rows_it_changed(self, site: Site) -> None:
+        both = [row("u1", version=2), row("u2", version=2)]
+        assert site.store.upsert(VIEW, []) == 0
+        assert site.store.upsert(VIEW, both) == 2
+        assert site.store.upsert(VIEW, both) == 0, "they are there"
+        assert site.store.upsert(VIEW, [row("u1", version=1), tombstone("u2", version=1)]) == 0, "they are older"
+        changes = [row("u1", version=3, item={"value": 7}), tombstone("u2", version=2), row("u3"), row("u1", "t")]
+        assert site.store.upsert(VIEW, [*changes, row("u4", version=0)]) == 5
+        assert site.store.upsert(VIEW, [row("u2", version=2)]) == 0, "a tombstone of its version is there"
+
     def test_versions_of_one_row_in_one_batch_end_in_the_highest(self, site: Site) -> None:
         site.store.upsert(VIEW, [row(version=v, item={"value": v}) for v in (2, 5, 1, 4)])
         assert values(site.store) == [5]
