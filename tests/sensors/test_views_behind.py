@@ -139,7 +139,7 @@ def test_each_view_is_passed_by_a_listener_of_its_own(platform: Platform) -> Non
 def test_what_the_lake_no_longer_lists_is_brought_as_a_whole(platform: Platform) -> None:
     for hour in range(3):
         land(platform, hour)
-    path = platform.lake.table(ADDED).path
+    path = Path(platform.lake.table(ADDED).uri)
     DeltaTable(path).create_checkpoint()
     (path / "_delta_log" / f"{0:020d}.json").unlink()
     found = lacked(platform.lake.table(ADDED), None, None, {})
