@@ -10,6 +10,8 @@ import pytest
 from ingestion.tables import Table, event_table
 from tests.platform import Platform
 
+pytest_plugins = ["tests.services.fixtures"]
+
 MakePlatform = Callable[..., Platform]
 
 
