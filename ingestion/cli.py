@@ -6,7 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -93,12 +93,13 @@ def collect() -> None:
 def land(once: bool) -> None:
     """Run the lander: records of the log in, commits of the lake out."""
     settings = read_settings()
-    broker, lake, tables = _open_log(settings), Lake(settings.lake_url), all_tables()
+    lake, tables = Lake(settings.lake_url), all_tables()
     for table in tables:
         if removed := lake.table(table).repair():
             console.print(f"{table.name}: versions {removed} were torn by a power failure; their records land again")
-    lander = Lander(broker, lake, tables, settings.rotation, time.monotonic)
-    processes.land(lander, broker, settings.retention_hours, crash_at(settings.crash_at), once)
+    with closing(_open_log(settings)) as broker:
+        lander = Lander(broker, lake, tables, settings.rotation, time.monotonic, whole=once)
+        processes.land(lander, broker, settings.retention_hours, crash_at(settings.crash_at), once)
 
 
 @cli.command()
@@ -107,11 +108,14 @@ def land(once: bool) -> None:
 def listen(once: bool, names: tuple[str, ...]) -> None:
     """Run the listener: records of the log in, rows of the views out."""
     settings = read_settings()
-    broker, store = _open_log(settings), open_views(settings.views_url)
+    store = open_views(settings.views_url)
     views = [view for view in fact_views(settings.activity_days).values() if view.name in names or not names]
     catalogue = ProductFile(settings.catalogue) if settings.catalogue else None
-    listener = Listener(broker, store, views, lambda: Lookups(catalogue.products()) if catalogue else Lookups())
-    processes.listen(listener, store, crash_at(settings.crash_at), once)
+    with closing(_open_log(settings)) as broker:
+        listener = Listener(
+            broker, store, views, lambda: Lookups(catalogue.products()) if catalogue else Lookups(), whole=once
+        )
+        processes.listen(listener, store, crash_at(settings.crash_at), once)
 
 
 @cli.command()

@@ -3,10 +3,11 @@
 One round reads what is new into a buffer per table and commits the buffers that are due. What holds exactly-once is
 in `_land`: the position of each partition is read from the very snapshot that is committed from, a buffer that does
 not begin there is dropped, and so is one whose topic is no longer the one it was read from. The group's position in
-the log is written last; it tells lag and retention how far the lake has come, and never where to read on.
+the log is written last; it tells lag and retention how far the lake has come, and never where to read on. Several
+landers divide the partitions, only so that they need not do the same work: a buffer outlives the share it was read in.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestion.broker import Broker, Topic
@@ -69,13 +70,24 @@ class Landed:
 
 
 class Lander:
-    """Lands the topics of `tables`. `clock` is monotonic seconds; it only decides when a buffer is due."""
+    """Lands the topics of `tables`: this lander's share of their partitions, or with `whole` all of them.
+
+    `clock` is monotonic seconds; it only decides when a buffer is due.
+    """
 
     def __init__(
-        self, broker: Broker, lake: Lake, tables: Sequence[Table], rotation: Rotation, clock: Callable[[], float]
+        self,
+        broker: Broker,
+        lake: Lake,
+        tables: Sequence[Table],
+        rotation: Rotation,
+        clock: Callable[[], float],
+        whole: bool = False,
     ) -> None:
-        self._broker, self._rotation, self._clock = broker, rotation, clock
+        self._broker, self._rotation, self._clock, self._whole = broker, rotation, clock, whole
         self._tables = [(table, lake.table(table)) for table in tables]
+        self._topics = [table.topic for table in tables]
+        self._share: Mapping[str, Sequence[int]] = {}
         self._buffers: dict[str, Buffer] = {}
         self._reached: dict[str, dict[int, int]] = {}
         self._synced: dict[str, int] = {}
@@ -86,6 +98,7 @@ class Lander:
         What is wrong with one topic or partition is told in the result and does not hold up the others.
         """
         landed = Landed()
+        self._ask()
         for table, lake_table in self._tables:
             try:
                 yield from self._round(table, lake_table, flush, landed)
@@ -99,18 +112,31 @@ class Lander:
         yield "lander.read"
         if buffer.ranges and (flush or buffer.is_due(self._clock(), self._rotation)):
             yield from self._land(lake_table, buffer, landed)
+            self._ask()  # a round with a backlog may outlast a lease
         elif buffer.ranges:
             self._buffers[table.name] = buffer
 
     def _read(self, lake_table: LakeTable, buffer: Buffer, landed: Landed) -> None:
         """Fill the buffer from the end of its ranges, or from where the lake stood when it was asked last."""
         ends = {covered.partition: covered.end for covered in buffer.ranges}
-        share = len(buffer.topic.partitions)  # a partition with a backlog must not starve its neighbours
-        room = max(1, self._rotation.rows // share), max(1, self._rotation.bytes // share)
-        for partition in buffer.topic.partitions:
+        own = self._own(buffer.topic)
+        each = max(1, len(own))  # a partition with a backlog must not starve its neighbours
+        room = max(1, self._rotation.rows // each), max(1, self._rotation.bytes // each)
+        for partition in own:
             position = ends[partition] if partition in ends else self._position(lake_table, buffer.topic, partition)
             if buffer.rows < self._rotation.rows and buffer.bytes < self._rotation.bytes:
                 self._read_partition(buffer, partition, position, room, landed)
+
+    def _ask(self) -> None:
+        """Take this lander's share of the partitions as it is now."""
+        share = {} if self._whole else self._broker.share(GROUP, self._topics)
+        if share != self._share:  # what is ours now may have been landed further by others
+            self._share, self._reached = share, {}
+
+    def _own(self, topic: Topic) -> Sequence[int]:
+        if self._whole:
+            return topic.partitions
+        return [partition for partition in topic.partitions if partition in self._share[topic.name]]
 
     def _position(self, lake_table: LakeTable, topic: Topic, partition: int) -> int:
         """Where to read on: the lake's position as it was last known; `_land` asks whether it still holds."""

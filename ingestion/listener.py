@@ -2,11 +2,11 @@
 
 One round reads what is new of every topic and writes it batch by batch. The group's position moves after the write
 and is where reading goes on: what a crash leaves between the two is written again, which changes nothing. So several
-listeners may run at once. Each view has a group of its own: a new view begins at offset 0, and says what of the log
-retention had taken before.
+listeners may run at once; they divide the partitions, and it does no harm where two have the same for a while. Each
+view has a group of its own: a new view begins at offset 0, and says what of the log retention had taken before.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestion.broker import Bounds, Broker, Chunk, Topic
@@ -41,11 +41,22 @@ def group(view: View) -> str:
 
 
 class Listener:
-    """Keeps `views` in `store` up with the log; `lookups` is asked for every batch."""
+    """Keeps `views` in `store` up with the log: this listener's share of the partitions, or with `whole` all of them.
 
-    def __init__(self, broker: Broker, store: ViewStore, views: Sequence[View], lookups: Callable[[], Lookups]) -> None:
-        self._broker, self._store, self._lookups = broker, store, lookups
-        self._topics = [(view, event_table(event_type)) for view in views for event_type in view.event_types]
+    `lookups` is asked for every batch.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        store: ViewStore,
+        views: Sequence[View],
+        lookups: Callable[[], Lookups],
+        whole: bool = False,
+    ) -> None:
+        self._broker, self._store, self._lookups, self._whole = broker, store, lookups, whole
+        self._views = views
+        self._share: Mapping[str, Sequence[int]] = {}
 
     def round(self) -> Steps[Heard]:
         """Bring one batch of every partition into the views.
@@ -53,19 +64,30 @@ class Listener:
         What is wrong with one topic or partition is told in the result and does not hold up the others.
         """
         heard = Heard()
-        for view, table in self._topics:
-            try:
-                topic = self._broker.topic(table.topic)
-                positions = self._broker.positions(group(view), topic)
-                for partition, held in self._broker.bounds(table.topic).items():
-                    position = positions.get(partition, 0)
-                    if position != held.end:
-                        start = _start(view, topic.name, partition, position, held, heard)
-                        yield from self._listen(view, table, topic, partition, start, heard)
-            except (UnknownTopic, OffsetOutOfRange) as error:
-                heard.problems.append(str(error))
+        for view in self._views:
+            self._ask(view)
+            for event_type in view.event_types:
+                try:
+                    yield from self._round(view, event_table(event_type), heard)
+                except (UnknownTopic, OffsetOutOfRange) as error:
+                    heard.problems.append(str(error))
         heard.problems += heard.written.problems
         return heard
+
+    def _round(self, view: View, table: Table, heard: Heard) -> Steps[None]:
+        topic = self._broker.topic(table.topic)
+        positions = self._broker.positions(group(view), topic)
+        for partition, held in self._broker.bounds(table.topic).items():
+            position = positions.get(partition, 0)
+            if position != held.end and (self._whole or partition in self._share[topic.name]):
+                start = _start(view, topic.name, partition, position, held, heard)
+                yield from self._listen(view, table, topic, partition, start, heard)
+                self._ask(view)  # a round with a backlog may outlast a lease
+
+    def _ask(self, view: View) -> None:
+        """Take this listener's share of the view's partitions as it is now."""
+        if not self._whole:
+            self._share = self._broker.share(group(view), [event_table(name).topic for name in view.event_types])
 
     def _listen(self, view: View, table: Table, topic: Topic, partition: int, start: int, heard: Heard) -> Steps[None]:
         chunk = self._broker.read(topic.name, partition, start, BATCH_RECORDS, BATCH_BYTES)

@@ -118,6 +118,10 @@ class Platform:
         """A lander of its own, whose buffers are due when a round is flushed."""
         return Lander(self.broker, self.lake, self.tables, rotation or Rotation(), clock=lambda: 0.0)
 
+    def another_broker(self) -> EmbeddedBroker:
+        """Another client of the log, which is a member of its own."""
+        return EmbeddedBroker(self.broker.path, clock=self.now_us)
+
     def land(self, lander: Lander | None = None) -> Landed:
         """One round that commits whatever was read."""
         return run((lander or self.lander()).round(flush=True), _anywhere)

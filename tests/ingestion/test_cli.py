@@ -1,6 +1,9 @@
 import json
+import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +149,34 @@ def test_landing_once_lands_everything_whatever_the_rotation(
     assert headrace("land", "--once").code == 0
     table = Lake(f"file://{home}/lake").table(VIEWS)
     assert sum(file.rows for file in table.snapshot().files()) == 40 and table.snapshot().version >= 40 // 7
+
+
+@pytest.mark.parametrize(("command", "group"), [("land", "lander"), ("listen", "listener.user_activity")])
+def test_once_means_everything_whoever_else_works_on_it(
+    log: EmbeddedBroker, headrace: Headrace, only: None, command: str, group: str
+) -> None:
+    log.share(group, ["events.product_viewed"])
+    log.publish([record(event("product_viewed", number)) for number in range(20)])
+    assert headrace(command, "--once").code == 0
+    topic = log.topic("events.product_viewed")
+    assert log.positions(group, topic) == {partition: held.end for partition, held in log.bounds(topic.name).items()}
+
+
+@pytest.mark.parametrize("command", ["land", "listen"])
+def test_whoever_is_told_to_end_gives_back_its_part_of_the_log(log: EmbeddedBroker, home: Path, command: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ingestion", command], env={**os.environ, "HEADRACE_HOME": str(home)}
+    )
+    deadline = time.monotonic() + 30
+    while not members(log):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(30) == 0 and members(log) == []
+
+
+def members(log: EmbeddedBroker) -> list[tuple[str]]:
+    return log._db.execute("select distinct member from members").fetchall()
 
 
 def test_a_torn_commit_is_repaired_when_landing_begins(loaded: EmbeddedBroker, headrace: Headrace, home: Path) -> None:

@@ -148,6 +148,51 @@ def test_a_lander_that_was_overtaken_in_one_partition_keeps_the_other(platform: 
     assert positions(platform, views) == ends(platform, views)
 
 
+def test_two_landers_divide_the_partitions_and_neither_holds_up_the_other(platform: Platform, views: Table) -> None:
+    first, second = platform.lander(), another_lander(platform)
+    platform.land(first), platform.land(second)
+    platform.publish("product_viewed", 20)
+    steps = first.round(flush=True)
+    steps_until(steps, "lander.encoded")
+    rows = platform.land(second).rows, run(steps, lambda _: None).rows
+    assert sorted(rows) == sorted(ends(platform, views).values()) and min(rows) > 0
+    assert positions(platform, views) == ends(platform, views)
+
+
+def test_whoever_gets_a_partition_goes_on_where_its_owner_landed(platform: Platform, views: Table) -> None:
+    first, second = platform.lander(), another_lander(platform)
+    platform.publish("product_viewed", 10)
+    assert platform.land(first).rows == 10
+    platform.land(second)
+    platform.publish("product_viewed", 10)
+    assert platform.land(first).rows + platform.land(second).rows == 10
+    second._broker.close()
+    platform.publish("product_viewed", 10)
+    landed = platform.land(first)
+    assert (landed.rows, landed.read) == (10, 10), "nothing is read that the other has landed"
+
+
+def test_what_was_read_is_landed_though_it_has_another_owner_now(platform: Platform, views: Table) -> None:
+    first = platform.lander()
+    platform.publish("product_viewed", 20)
+    assert run(first.round(), lambda _: None).read == 20
+    another_lander(platform)._ask()
+    assert platform.land(first).rows == 20
+
+
+def test_a_lander_of_the_whole_does_not_wait_for_who_else_is_there(platform: Platform, views: Table) -> None:
+    another_lander(platform)._ask()
+    platform.publish("product_viewed", 20)
+    assert platform.land().rows < 20
+    lander = Lander(platform.broker, platform.lake, [views], Rotation(), lambda: 0.0, whole=True)
+    platform.land(lander)
+    assert landed_rows(platform, views) == 20
+
+
+def another_lander(platform: Platform) -> Lander:
+    return Lander(platform.another_broker(), platform.lake, platform.tables, Rotation(), lambda: 0.0)
+
+
 class OnePartition(EmbeddedBroker):
     """A log that shows only its partition 0."""
 

@@ -106,6 +106,26 @@ def test_two_listeners_that_read_the_same_records_write_the_same_rows(platform: 
     assert behind(platform) == 0
 
 
+def test_two_listeners_divide_the_partitions(platform: Platform, store: ViewStore) -> None:
+    other = Listener(platform.another_broker(), store, list(fact_views().values()), Lookups)
+    run(other.round(), lambda point: None)
+    platform.publish(VIEWED, 20)
+    read = listen(platform, store).read, run(other.round(), lambda point: None).read
+    assert min(read) > 0 and sum(read) == 20 == len(everything(store, "user_activity"))
+    other._broker.close()
+    platform.publish(VIEWED, 20)
+    assert listen(platform, store).read == 20
+
+
+def test_a_listener_of_the_whole_does_not_wait_for_who_else_is_there(platform: Platform, store: ViewStore) -> None:
+    platform.another_broker().share(group(ACTIVITY), [f"events.{name}" for name in ACTIVITY.event_types])
+    platform.publish(VIEWED, 20)
+    assert run(Listener(platform.broker, store, [ACTIVITY], Lookups).round(), lambda point: None).read < 20
+    whole = Listener(platform.broker, store, [ACTIVITY], Lookups, whole=True)
+    run(whole.round(), lambda point: None)
+    assert len(everything(store, "user_activity")) == 20
+
+
 def test_records_that_retention_took_are_told_and_come_from_the_lake(platform: Platform, store: ViewStore) -> None:
     platform.publish(VIEWED, 6)
     listen(platform, store)

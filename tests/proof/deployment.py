@@ -1,4 +1,4 @@
-"""Collector, lander and loader as real processes that a test may kill, pause and have restarted."""
+"""Collector, lander, listener and loader as real processes that a test may kill, pause and have restarted."""
 
 import os
 import signal
@@ -15,15 +15,19 @@ from typing import Any, Self
 
 import httpx
 
+from ingestion.events import EVENT_TYPES
 from ingestion.keys import KeyFile
 from ingestion.sender import Sender, Summary, batched
 from orchestration.services import free_port, wait_until_ready
-from tests.proof import checker
+from tests.proof import checker, view_checker
 
+VIEWS = ("user_activity", "cart_events")
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "collector": ("collect",),
     "lander": ("land",),
     "second lander": ("land",),
+    "listener": ("listen",),
+    "second listener": ("listen",),
     "loader": ("load", "--every", "0.2"),
 }
 
@@ -124,6 +128,12 @@ class Deployment:
             *checker.judge_places(appended, rows, checker.read_unread(warehouse), set(), set()),
             *checker.judge_contents(appended, warehouse),
         ]
+
+    def judge_views(self) -> list[str]:
+        """The views that do not hold what SQL finds in the lake."""
+        now, views = time.time(), self.home / "views.db"
+        owed = {name: view_checker.due(self.home / "lake", tuple(EVENT_TYPES), name, now, {}, None) for name in VIEWS}
+        return [name for name in VIEWS if not owed[name] or view_checker.held(views, name, now) != owed[name]]
 
     def _restart_the_dead(self) -> None:
         while not self._ending.wait(0.05):

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from ingestion.audit import BALANCED, audit
 from ingestion.broker import Record
 from ingestion.broker.embedded import EmbeddedBroker
+from ingestion.broker.members import LEASE_US
 from ingestion.contracts.native import Limits, Reception, map_body
 from ingestion.errors import ReloadRefused, WarehouseBusy
 from ingestion.events import topic
@@ -60,8 +62,8 @@ def tables(extended: bool, names: Sequence[str] = (*TYPES, REJECTED)) -> list[Ta
 class Actor:
     """A process: what it is doing now, and how its next piece of work begins."""
 
-    def __init__(self, name: str, begin: Callable[[], Steps[Any]]) -> None:
-        self.name, self._begin = name, begin
+    def __init__(self, name: str, begin: Callable[[], Steps[Any]], broker: EmbeddedBroker | None = None) -> None:
+        self.name, self._begin, self._broker = name, begin, broker
         self._work: Steps[Any] | None = None
 
     def go(self, steps: int) -> None:
@@ -78,6 +80,14 @@ class Actor:
         for _ in self._work or ():
             pass
         self._work = None
+        if self._broker:
+            self._broker.close()
+
+    def die(self) -> None:
+        """End here and now; what it had of the log stays its own until its lease ends."""
+        self._work = None
+        if self._broker:
+            self._broker._db.close()
 
 
 class Pipeline(RuleBasedStateMachine):
@@ -88,7 +98,7 @@ class Pipeline(RuleBasedStateMachine):
         self.names = names
         self.path = Path(tempfile.mkdtemp(prefix="headrace-"))
         self.now, self.seconds = START, 0.0
-        self.broker = EmbeddedBroker(self.path / "log", partitions=2, clock=lambda: int(self.now.timestamp() * 1e6))
+        self.broker = self.client()
         self.lake = Lake(f"file://{self.path}/lake")
         self.warehouse = DuckDBWarehouse(self.path / "warehouse.duckdb", wait=0)
         self.broker.ensure_topics([table.topic for table in self.tables(False)])
@@ -99,16 +109,20 @@ class Pipeline(RuleBasedStateMachine):
         self.destroyed: set[Place] = set()
         self.dead: set[str] = set()
 
+    def client(self) -> EmbeddedBroker:
+        """A client of the log, which is a member of its own."""
+        return EmbeddedBroker(self.path / "log", partitions=2, clock=lambda: int(self.now.timestamp() * 1e6))
+
     def tables(self, extended: bool) -> list[Table]:
         """The tables of this pipeline."""
         return tables(extended, self.names)
 
     # -- the world ---------------------------------------------------------------------------------------------------
 
-    @initialize()
-    def two_of_each(self) -> None:
+    @initialize(whole=st.booleans())
+    def two_of_each(self, whole: bool) -> None:
         for _ in range(2):
-            self.a_lander_starts(False)
+            self.a_lander_starts(False, whole)
             self.a_loader_starts(False)
 
     @rule(count=st.integers(1, 6), event_type=st.sampled_from(TYPES), visitor=st.integers(0, 5))
@@ -134,7 +148,7 @@ class Pipeline(RuleBasedStateMachine):
     def another_producer_writes_junk(self, value: bytes, name: str) -> None:
         self._publish([Record(topic(name), str(len(self.appended)).encode(), value)])
 
-    @rule(minutes=st.sampled_from((0.5, 7, 61)))
+    @rule(minutes=st.sampled_from((0.05, 0.5, 7, 61)))
     def time_passes(self, minutes: float) -> None:
         self.now += timedelta(minutes=minutes)
         self.seconds += minutes * 60
@@ -162,11 +176,11 @@ class Pipeline(RuleBasedStateMachine):
 
     # -- the processes -----------------------------------------------------------------------------------------------
 
-    @rule(extended=st.booleans())
-    def a_lander_starts(self, extended: bool) -> None:
-        rotation = Rotation(rows=20, seconds=60)
-        lander = Lander(self.broker, self.lake, self.tables(extended), rotation, lambda: self.seconds)
-        self.actors.append(Actor("lander", lander.round))
+    @rule(extended=st.booleans(), whole=st.booleans())
+    def a_lander_starts(self, extended: bool, whole: bool) -> None:
+        broker, rotation = self.client(), Rotation(rows=20, seconds=60)
+        lander = Lander(broker, self.lake, self.tables(extended), rotation, lambda: self.seconds, whole)
+        self.actors.append(Actor("lander", lander.round, broker))
 
     @rule(extended=st.booleans())
     def a_loader_starts(self, extended: bool) -> None:
@@ -190,24 +204,37 @@ class Pipeline(RuleBasedStateMachine):
     @precondition(lambda self: self.actors)
     @rule(choice=st.integers(0, 10_000))
     def a_process_is_killed(self, choice: int) -> None:
-        del self.actors[choice % len(self.actors)]
+        self.actors.pop(choice % len(self.actors)).die()
+
+    @precondition(lambda self: self.actors)
+    @rule(choice=st.integers(0, 10_000))
+    def a_process_ends_in_good_order(self, choice: int) -> None:
+        self.actors.pop(choice % len(self.actors)).finish()
 
     # -- the verdict -------------------------------------------------------------------------------------------------
 
     @rule()
     def everything_drains(self) -> None:
-        self.actors.clear()
-        lander = Lander(self.broker, self.lake, self.tables(True), Rotation(seconds=0), lambda: self.seconds)
-        for _ in range(3):
-            run(lander.round(flush=True), lambda point: None)
+        """All die, and when their leases are over one lander has all that they had."""
+        self.everybody_dies()
+        self.now += timedelta(microseconds=LEASE_US)
+        with closing(self.client()) as broker:
+            lander = Lander(broker, self.lake, self.tables(True), Rotation(seconds=0), lambda: self.seconds)
+            for _ in range(3):
+                run(lander.round(flush=True), lambda point: None)
         run(self._load(self.tables(True)), lambda point: None)
         self._judge()
+
+    def everybody_dies(self) -> None:
+        """Kill every process."""
+        while self.actors:
+            self.actors.pop().die()
 
     def teardown(self) -> None:
         try:
             self.everything_drains()
         finally:
-            self.actors.clear()
+            self.everybody_dies()
             self.broker.close()
             shutil.rmtree(self.path)
 

@@ -50,7 +50,8 @@ def test_a_kill_at_a_point_loses_and_doubles_nothing(points: tuple[str, str, str
 def test_kills_and_pauses_at_random_lose_and_double_nothing(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
     with Deployment(tmp_path) as deployment:
-        deployment.start("second lander")
+        for name in ("second lander", "listener", "second listener"):
+            deployment.start(name)
         sending = threading.Thread(target=deployment.send, args=(paced(events(seed, 1_500), RANDOM_SECONDS),))
         sending.start()
         while sending.is_alive():
@@ -60,11 +61,12 @@ def test_kills_and_pauses_at_random_lose_and_double_nothing(seed: int, tmp_path:
         assert sum(deployment.deaths.values()) > 0
         audit = deployment.run("audit", "--wait", "60", "--sent", str(deployment.record))
         assert audit.returncode == 0, audit.stdout + audit.stderr
-    assert deployment.judge() == []
+    assert deployment.run("listen", "--once").returncode == 0
+    assert (deployment.judge(), deployment.judge_views()) == ([], [])
 
 
 def strike(deployment: Deployment, chance: random.Random) -> None:
-    name = chance.choice(("collector", "lander", "second lander", "loader"))
+    name = chance.choice(("collector", "lander", "second lander", "listener", "second listener", "loader"))
     if chance.random() < 0.6:
         deployment.signal(name, signal.SIGKILL)
     else:

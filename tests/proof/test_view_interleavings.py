@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from ingestion.broker import Record
 from ingestion.broker.embedded import EmbeddedBroker
+from ingestion.broker.members import LEASE_US
 from ingestion.contracts.native import Limits, Reception, map_body
 from ingestion.events import topic
 from ingestion.lake import Lake
@@ -54,7 +56,7 @@ class Views(RuleBasedStateMachine):
         super().__init__()
         self.path = Path(tempfile.mkdtemp(prefix="headrace-"))
         self.now = START
-        self.broker = EmbeddedBroker(self.path / "log", partitions=2, clock=lambda: int(self.now.timestamp() * 1e6))
+        self.broker = self.client()
         self.broker.ensure_topics(map(topic, TYPES))
         self.lake = Lake(f"file://{self.path}/lake")
         self.store = SQLiteViews(self.path / "views.db", clock=lambda: self.now.timestamp())
@@ -66,13 +68,17 @@ class Views(RuleBasedStateMachine):
         self.actors: list[Actor] = []
         self.sent: list[dict[str, object]] = []
 
+    def client(self) -> EmbeddedBroker:
+        """A client of the log, which is a member of its own."""
+        return EmbeddedBroker(self.path / "log", partitions=2, clock=lambda: int(self.now.timestamp() * 1e6))
+
     # -- the world ---------------------------------------------------------------------------------------------------
 
     @initialize(changes=st.sampled_from((False, False, True)))
     def some_listen(self, changes: bool) -> None:
         self.changes = changes
-        self.a_listener_starts()
-        self.a_listener_starts()
+        self.a_listener_starts(False)
+        self.a_listener_starts(False)
 
     @rule(count=st.integers(1, 4), name=st.sampled_from(TYPES), user=st.integers(0, 2), clock=st.booleans())
     def events_are_sent(self, count: int, name: str, user: int, clock: bool) -> None:
@@ -98,7 +104,7 @@ class Views(RuleBasedStateMachine):
     def another_producer_writes_junk(self, value: bytes, name: str) -> None:
         self.broker.publish([Record(topic(name), b"junk", value)])
 
-    @rule(minutes=st.sampled_from((0.5, 7, 61, 24 * 60)))
+    @rule(minutes=st.sampled_from((0.05, 0.5, 7, 61, 24 * 60)))
     def time_passes(self, minutes: float) -> None:
         self.now += timedelta(minutes=minutes)
 
@@ -109,7 +115,8 @@ class Views(RuleBasedStateMachine):
 
     @rule()
     def the_lander_lands(self) -> None:
-        lander = Lander(self.broker, self.lake, [event_table(name) for name in TYPES], Rotation(), lambda: 0.0)
+        tables = [event_table(name) for name in TYPES]
+        lander = Lander(self.broker, self.lake, tables, Rotation(), lambda: 0.0, whole=True)
         run(lander.round(flush=True), quietly)
 
     @rule()
@@ -127,10 +134,11 @@ class Views(RuleBasedStateMachine):
 
     # -- the processes -----------------------------------------------------------------------------------------------
 
-    @rule()
-    def a_listener_starts(self) -> None:
-        listener = Listener(self.broker, self.store, self.views, lambda: Lookups(self.products))
-        self.actors.append(Actor("listener", listener.round))
+    @rule(whole=st.booleans())
+    def a_listener_starts(self, whole: bool) -> None:
+        broker = self.client()
+        listener = Listener(broker, self.store, self.views, lambda: Lookups(self.products), whole)
+        self.actors.append(Actor("listener", listener.round, broker))
 
     @rule(hours=st.integers(0, 3), which=st.integers(0, 1))
     def an_hour_is_replayed(self, hours: int, which: int) -> None:
@@ -151,16 +159,26 @@ class Views(RuleBasedStateMachine):
     @precondition(lambda self: self.actors)
     @rule(choice=st.integers(0, 10_000), steps=st.integers(0, 6))
     def a_process_is_killed(self, choice: int, steps: int) -> None:
-        self.actors.pop(choice % len(self.actors)).go(steps)
+        actor = self.actors.pop(choice % len(self.actors))
+        actor.go(steps)
+        actor.die()
+
+    @precondition(lambda self: self.actors)
+    @rule(choice=st.integers(0, 10_000))
+    def a_process_ends_in_good_order(self, choice: int) -> None:
+        self.actors.pop(choice % len(self.actors)).finish()
 
     # -- the verdict -------------------------------------------------------------------------------------------------
 
     @rule()
     def everything_drains(self) -> None:
+        """When the leases of all are over, one listener has all that they had."""
         self.the_lander_lands()
-        listener = Listener(self.broker, self.store, self.views, lambda: Lookups(self.products))
-        while run(listener.round(), quietly).read:
-            pass
+        self.now += timedelta(microseconds=LEASE_US)
+        with closing(self.client()) as broker:
+            listener = Listener(broker, self.store, self.views, lambda: Lookups(self.products))
+            while run(listener.round(), quietly).read:
+                pass
         if not self.products.version and not self.unread:
             self._judge()
         else:  # what was joined with an older catalogue, or forgotten before a view read it, comes from the lake
@@ -175,7 +193,8 @@ class Views(RuleBasedStateMachine):
         try:
             self.everything_drains()
         finally:
-            self.actors.clear()
+            for actor in self.actors:
+                actor.die()
             self.broker.close()
             self.store.close()
             shutil.rmtree(self.path)
