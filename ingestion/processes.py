@@ -54,7 +54,7 @@ def land(lander: Lander, broker: Broker, retention_hours: float, reach: Reach, o
             pause = 0.0 if landed.is_behind else LOOK_AGAIN_SECONDS
             if time.monotonic() - expired_at > EXPIRE_EVERY_SECONDS:
                 expired_at = time.monotonic()
-                broker.expire(int((time.time() - retention_hours * 3600) * 1_000_000), needed=GROUP)
+                broker.expire(GROUP, int((time.time() - retention_hours * 3600) * 1_000_000))
         except TransientError as error:
             log.warning("%s; trying again", error)
             pause = BACK_OFF_SECONDS

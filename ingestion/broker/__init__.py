@@ -83,10 +83,11 @@ class Broker(Protocol):
         partition, and correctness never rests on it. A topic that does not exist has no partitions.
         """
 
-    def expire(self, older_than_us: int, needed: str | None = None) -> int:
-        """Delete what is older and behind every group's position, and return how many records that were.
+    def expire(self, group: str, older_than_us: int) -> int:
+        """Delete what is older and behind the position of `group`, and return how many records that were.
 
-        Where the group `needed` has no position yet, nothing is deleted, however far the others are.
+        Nothing is deleted that `group` has not read, however far others are; and no other holds up retention. 0 where
+        the log forgets by its own rules.
         """
 
     def close(self) -> None:

@@ -139,13 +139,11 @@ class EmbeddedBroker:
             members.hear(db, *asked)
             return members.share(db, *asked)
 
-    def expire(self, older_than_us: int, needed: str | None = None) -> int:
-        """Delete records appended before `older_than_us` that every group has passed; none where no group has read."""
+    def expire(self, group: str, older_than_us: int) -> int:
+        """Delete records appended before `older_than_us` that `group` has passed."""
         with self._transaction("deferred") as db:
             passed = db.execute(
-                "select topic, partition, min(next_offset) from positions group by 1, 2"
-                " having ? is null or max(consumer_group = ?)",
-                [needed, needed],
+                "select topic, partition, next_offset from positions where consumer_group = ?", [group]
             ).fetchall()
         return sum(self._expire(topic, partition, end, older_than_us) for topic, partition, end in passed)
 

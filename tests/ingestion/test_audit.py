@@ -15,6 +15,7 @@ from ingestion.broker import Chunk
 from ingestion.broker.embedded import EmbeddedBroker
 from ingestion.encoding import Block, encode
 from ingestion.lake import Lake, LakeFile, Range
+from ingestion.lander import GROUP
 from ingestion.sent import SentBalance
 from ingestion.tables import Table, event_table
 from ingestion.warehouse import Holdings
@@ -292,7 +293,7 @@ def test_a_log_that_ends_before_the_lake_is_found(loaded: Platform) -> None:
 
 
 def test_what_has_expired_from_the_log_still_balances(loaded: Platform) -> None:
-    assert loaded.broker.expire(older_than_us=loaded.now_us() - 1) > 0
+    assert loaded.broker.expire(GROUP, older_than_us=loaded.now_us() - 1) > 0
     loaded.now = loaded.now.replace(hour=14)
     loaded.publish("product_viewed", 2)
     loaded.land()
@@ -401,7 +402,7 @@ def test_what_is_landed_while_the_log_is_read_is_pending(loaded: Platform) -> No
 
 def test_records_that_expire_while_they_are_counted_break_nothing(loaded: Platform) -> None:
     def go_on() -> None:
-        assert loaded.broker.expire(older_than_us=10**18) > 0
+        assert loaded.broker.expire(GROUP, older_than_us=10**18) > 0
 
     balance = audit(GoesOnWhileRead(loaded.broker, go_on), loaded.lake, loaded.warehouse, loaded.tables)
     assert balance.findings == []

@@ -163,7 +163,7 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule()
     def the_log_forgets_what_has_landed(self) -> None:
-        self.broker.expire(int(self.now.timestamp() * 1e6) + 1)
+        self.broker.expire(GROUP, int(self.now.timestamp() * 1e6) + 1)
 
     @rule(name=st.sampled_from(TYPES))
     def a_topic_is_recreated(self, name: str) -> None:

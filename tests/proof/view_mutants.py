@@ -131,8 +131,8 @@ VIEW_MUTANTS = (
     Mutant(
         "the log forgets what listeners have read and no lander",
         "ingestion/broker/embedded.py",
-        '" having ? is null or max(consumer_group = ?)"',
-        '" having ? is ?"',
+        "from positions where consumer_group = ?",
+        "from positions where ? is not null",
         "tests/ingestion/broker/test_embedded.py",
     ),
     Mutant(

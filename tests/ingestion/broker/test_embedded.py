@@ -13,6 +13,8 @@ from ingestion.broker.members import HEARTBEAT_US, LEASE_US, divide
 from ingestion.errors import BrokerUnavailable, ConfigurationError
 from tests.ingestion.broker.contract import OTHER, PLENTY, TOPIC, BrokerContract, Log, records, values
 
+LANDER = "lander"
+
 
 class Clock:
     def __init__(self) -> None:
@@ -81,39 +83,31 @@ def test_append_times_are_the_clocks(broker: EmbeddedBroker, clock: Clock) -> No
     assert list(broker.read(TOPIC, only_partition(broker), 0, *PLENTY).timestamps) == [1_000, 1_000, 5_000]
 
 
-def test_what_no_group_has_read_never_expires(broker: EmbeddedBroker) -> None:
-    broker.publish(records(20))
-    assert broker.expire(older_than_us=10**18) == 0
-    assert len(values(broker)) == 20
-
-
-def test_expiring_stops_at_the_position_of_the_slowest_group(broker: EmbeddedBroker) -> None:
-    broker.publish(one_key(10))
-    topic, partition = broker.topic(TOPIC), only_partition(broker)
-    broker.commit("lander", topic, {partition: 8})
-    broker.commit("listener", topic, {partition: 3})
-    assert broker.expire(older_than_us=10**18) == 3
-    held = broker.bounds(TOPIC)[partition]
-    assert (held.start, held.end) == (3, 10)
-    broker.commit("listener", topic, {partition: 10})
-    assert broker.expire(older_than_us=10**18) == 5
-    assert broker.bounds(TOPIC)[partition].start == 8
-
-
-def test_nothing_expires_that_the_needed_group_has_not_read_at_all(broker: EmbeddedBroker) -> None:
+def test_what_the_group_has_not_read_never_expires(broker: EmbeddedBroker) -> None:
     """A listener may have passed what no lander has landed yet."""
+    broker.publish(one_key(20))
+    topic, partition = broker.topic(TOPIC), only_partition(broker)
+    assert broker.expire(LANDER, older_than_us=10**18) == 0
+    broker.commit("listener", topic, {partition: 20})
+    assert broker.expire(LANDER, older_than_us=10**18) == 0
+    broker.commit(LANDER, topic, {partition: 4})
+    assert broker.expire(LANDER, older_than_us=10**18) == 4
+    held = broker.bounds(TOPIC)[partition]
+    assert (held.start, held.end, len(values(broker))) == (4, 20, 16)
+
+
+def test_a_group_that_is_behind_or_gone_holds_up_no_retention(broker: EmbeddedBroker) -> None:
     broker.publish(one_key(10))
     topic, partition = broker.topic(TOPIC), only_partition(broker)
-    broker.commit("listener", topic, {partition: 10})
-    assert broker.expire(older_than_us=10**18, needed="lander") == 0
-    broker.commit("lander", topic, {partition: 4})
-    assert broker.expire(older_than_us=10**18, needed="lander") == 4
+    broker.commit("a view that was removed", topic, {partition: 3})
+    broker.commit(LANDER, topic, {partition: 8})
+    assert broker.expire(LANDER, older_than_us=10**18) == 8
 
 
 def test_expiring_one_topic_leaves_the_others(broker: EmbeddedBroker) -> None:
     broker.publish([*one_key(4), *records(6, OTHER)])
-    broker.commit("lander", broker.topic(TOPIC), {only_partition(broker): 4})
-    assert broker.expire(older_than_us=10**18) == 4
+    broker.commit(LANDER, broker.topic(TOPIC), {only_partition(broker): 4})
+    assert broker.expire(LANDER, older_than_us=10**18) == 4
     assert len(values(broker, OTHER)) == 6
 
 
@@ -122,8 +116,8 @@ def test_young_records_do_not_expire(broker: EmbeddedBroker, clock: Clock) -> No
     clock.now = 2_000
     broker.publish(one_key(4))
     partition = only_partition(broker)
-    broker.commit("lander", broker.topic(TOPIC), {partition: 7})
-    assert broker.expire(older_than_us=2_000) == 3
+    broker.commit(LANDER, broker.topic(TOPIC), {partition: 7})
+    assert broker.expire(LANDER, older_than_us=2_000) == 3
     assert broker.bounds(TOPIC)[partition].start == 3
 
 
@@ -134,8 +128,8 @@ def test_a_young_record_before_an_old_one_does_not_expire(broker: EmbeddedBroker
     clock.now = 1_000
     broker.publish(one_key(1))
     partition = only_partition(broker)
-    broker.commit("lander", broker.topic(TOPIC), {partition: 2})
-    assert broker.expire(older_than_us=5_000) == 0
+    broker.commit(LANDER, broker.topic(TOPIC), {partition: 2})
+    assert broker.expire(LANDER, older_than_us=5_000) == 0
     assert len(values(broker)) == 2
 
 
@@ -145,8 +139,8 @@ def test_more_records_expire_than_one_transaction_deletes(
     monkeypatch.setattr(embedded_module, "EXPIRED_AT_ONCE", 3)
     broker.publish(one_key(10))
     partition = only_partition(broker)
-    broker.commit("lander", broker.topic(TOPIC), {partition: 10})
-    assert broker.expire(older_than_us=10**18) == 10
+    broker.commit(LANDER, broker.topic(TOPIC), {partition: 10})
+    assert broker.expire(LANDER, older_than_us=10**18) == 10
     assert (broker.bounds(TOPIC)[partition].start, values(broker)) == (10, [])
 
 
