@@ -12,10 +12,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import ColumnProperties, CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import Transaction
@@ -25,6 +27,8 @@ from ingestion.storage import LOG, Storage, open_storage
 from ingestion.tables import PARTITION_COLUMN, Table
 
 METADATA_KEY = "headrace"
+STATISTICS_PRECISION = timedelta(milliseconds=1)
+"""Delta may cut the times of its statistics to milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +209,22 @@ class Snapshot:
 
     def files(self, hour: str | None = None) -> list[LakeFile]:
         """The files with the table's rows, of one landing hour or of all."""
-        adds = pa.table(self._delta.get_add_actions(flatten=True)).to_pylist()
-        files = [LakeFile(self._uri(a["path"]), a[f"partition.{PARTITION_COLUMN}"], a["num_records"]) for a in adds]
+        files = self._files(pa.table(self._delta.get_add_actions(flatten=True)))
         return [file for file in files if hour in (None, file.landing_hour)]
+
+    def files_since(self, column: str, moment: datetime) -> list[LakeFile]:
+        """The files that may hold a row whose `column` is `moment` or later, by what the table's log says of them."""
+        adds = pa.table(self._delta.get_add_actions(flatten=True))
+        if f"max.{column}" in adds.column_names:
+            latest = adds.column(f"max.{column}")
+            is_late = pc.greater_equal(latest, moment - STATISTICS_PRECISION)
+            adds = adds.filter(pc.or_kleene(pc.is_null(latest), is_late))
+        return self._files(adds)
+
+    def _files(self, adds: pa.Table) -> list[LakeFile]:
+        hour = f"partition.{PARTITION_COLUMN}"
+        named = adds.select(["path", hour, "num_records"]).to_pylist()
+        return [LakeFile(self._uri(a["path"]), a[hour], a["num_records"]) for a in named]
 
     def size(self) -> Size:
         """Files, rows and bytes of the table, as its log has them."""

@@ -1,0 +1,21 @@
+-- What `cart_events` has to say of each event that changes a cart, apart from the catalogue: the names of a row in order.
+select
+    visitor as key,
+    concat_ws(chr(31), occurred_text, event_id, place) as sort,
+    concat_ws(
+        ', ',
+        'cart_id=' || cart_id,
+        'currency=' || currency,
+        'event_id=' || event_id,
+        'event_type=' || event_type,
+        'name=' || name,
+        'occurred_at=' || occurred_text,
+        'order_id=' || order_id,
+        'price=' || price,
+        'product_id=' || product_id,
+        'quantity:' || quantity
+    ) as said,
+    event_id,
+    counts and is_passed as is_due
+from counting
+where visitor is not null and (counts or counts_so_far)
