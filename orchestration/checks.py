@@ -9,6 +9,7 @@ import dagster as dg
 from ingestion.audit import Balance, Finding, audit
 from ingestion.tables import REJECTED, Table, all_tables
 from ingestion.warehouse import Warehouse
+from orchestration.view_checks import SAMPLE, check_keys
 from orchestration.warehouse import POOL
 from sensors.stores import Stores
 
@@ -185,7 +186,8 @@ CHECK_RECENT = dg.define_asset_job(
             dg.AssetCheckKey(dg.AssetKey(["raw", table.name]), bound.check)
             for table in all_tables()
             for bound in bounds(table)
-        )
+        ),
+        *check_keys([SAMPLE]),
     ),
-    description="Counts what is odd in the latest rows of the raw tables: what they cost does not grow.",
+    description="Looks at the latest rows of the raw tables and the views: what that costs does not grow.",
 )

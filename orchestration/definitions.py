@@ -11,6 +11,7 @@ from orchestration.models import build_models
 from orchestration.partitions import DATES, HOURS
 from orchestration.reports import WRITE_REPORT, report_schedule, shop_report
 from orchestration.retention import prune_history
+from orchestration.view_checks import CHECK_VIEWS, view_checks
 from orchestration.views import facts
 from orchestration.warehouse import event_dates, raw
 from sensors.alerts import alerts
@@ -35,7 +36,7 @@ def definitions() -> dg.Definitions:
     )
     return dg.Definitions(
         assets=[*lake_assets(), tables, event_dates, models, facts, shop_report],
-        asset_checks=[raw_checks],
+        asset_checks=[raw_checks, view_checks],
         jobs=[
             schedules.load_raw,
             schedules.replay_raw,
@@ -44,6 +45,7 @@ def definitions() -> dg.Definitions:
             build,
             CHECK_RAW,
             CHECK_RECENT,
+            CHECK_VIEWS,
             check_models,
             WRITE_REPORT,
             prune_history,
@@ -60,6 +62,7 @@ def definitions() -> dg.Definitions:
             schedules.by_clock("check_recent", "20 * * * *"),
             schedules.by_clock("check_raw", "0 4 * * *"),
             schedules.by_clock("check_models", "15 4 * * *"),
+            schedules.by_clock("check_views", "30 4 * * *"),
             schedules.by_clock("prune_history", "50 * * * *"),
             report_schedule,
         ],

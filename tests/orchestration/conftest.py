@@ -9,8 +9,10 @@ from ingestion.tables import all_tables
 from orchestration.instance import prepare_instance
 from tests.conftest import MakePlatform
 from tests.dbt_project.conftest import Shop
+from tests.ingestion.views.landing import later, stored
 from tests.orchestration.control import Control
 from tests.orchestration.known_shop import history, receive
+from tests.orchestration.viewed_shop import ViewedShop
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +51,20 @@ def known_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop.build_stale()
     yield shop
     shop.platform.close()
+
+
+@pytest.fixture
+def viewed_shop(tmp_path: Path) -> Iterator[ViewedShop]:
+    """A visitor viewed two products and put one into the cart; the first view came three times, once with junk."""
+    shop = ViewedShop(tmp_path)
+    again = stored(received_at=later(seconds=1), occurred_at=later(minutes=1))
+    overnight = stored(received_at=later(seconds=2), occurred_at=later(hours=13))
+    shop.publish(
+        stored(price="19.9", name="ä, ö"), again, overnight, stored(event_id="e2", user_id=None, anonymous_id="a")
+    )
+    shop.publish(stored("product_added", "e3", quantity=2), stored("product_added", "e4", user_id=None))
+    shop.platform.publish("product_viewed", [b"\xff", b"{}"])
+    shop.platform.land()
+    shop.listen()
+    yield shop
+    shop.close()

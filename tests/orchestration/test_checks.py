@@ -3,6 +3,7 @@ import pytest
 
 from ingestion.tables import REJECTED_TABLE, event_table
 from orchestration.checks import DUPLICATES, REJECTIONS, UNFIT, judge_share
+from orchestration.view_checks import SAMPLE
 from tests.orchestration.control import Control
 
 CARTS = dg.AssetKey(["raw", "cart_viewed"])
@@ -75,4 +76,4 @@ def test_what_is_checked_every_hour_reads_no_whole_table(control: Control, monke
     run = control.execute("check_recent")
     assert run.success
     names = {check.check_name for check in run.get_asset_check_evaluations()}
-    assert names == {"few_duplicates", "few_unfit_rows", "few_rejected_events"}
+    assert names == {"few_duplicates", "few_unfit_rows", "few_rejected_events", SAMPLE}

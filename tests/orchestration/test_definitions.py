@@ -28,6 +28,7 @@ def test_sensors_and_schedules_run_without_being_switched_on() -> None:
         "check_raw_schedule",
         "check_recent_schedule",
         "check_models_schedule",
+        "check_views_schedule",
         "report_schedule",
         "prune_history_schedule",
     }

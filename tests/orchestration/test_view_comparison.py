@@ -1,94 +1,30 @@
 """A view of facts beside the lake: what was damaged is seen, and what is only ahead or behind is not."""
 
-import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from ingestion.listener import Listener
-from ingestion.steps import run
-from ingestion.tables import all_tables, event_table
-from ingestion.views.facts import Lookups
-from ingestion.views.products import Products
-from ingestion.views.registry import fact_view, fact_views
-from ingestion.views.replay import replay_hour
-from ingestion.views.sqlite import SQLiteViews
-from orchestration.view_comparison import Comparison, Facts, Scope, Sides, compare, recent_keys
+from ingestion.tables import event_table
+from orchestration.view_comparison import Comparison, Facts, Scope, recent_keys
 from tests.ingestion.views.landing import later, stored
-from tests.platform import NOON, Platform, Stored
+from tests.orchestration.viewed_shop import ACTIVITY, CARTS, ViewedShop
+from tests.platform import NOON
 
-VIEWED, ADDED = "product_viewed", "product_added"
-ACTIVITY, CARTS = (
-    Facts("user_activity", "listener.user_activity", days=90),
-    Facts("cart_events", "listener.cart_events"),
-)
-EVERYTHING = Scope(date(2026, 4, 1))
-
-
-class Shop:
-    """Log, lake and views, where the listener and the lander go on when a test says so."""
-
-    def __init__(self, folder: Path) -> None:
-        self.platform = Platform(folder, all_tables())
-        self.path = folder / "views.db"
-        self.store = SQLiteViews(self.path, clock=NOON.timestamp)
-        self.sides = Sides(self.platform.broker, self.platform.lake, self.store)
-
-    def publish(self, *events: Stored) -> None:
-        """Append events that are all of one type."""
-        self.platform.publish(events[0]["event_type"], list(events))
-
-    def listen(self) -> None:
-        """One round of a listener, with a catalogue."""
-        lookups = Lookups(Products(1_000, {"p1": {"title": "Kettle"}}))
-        run(Listener(self.platform.broker, self.store, list(fact_views().values()), lambda: lookups).round(), anywhere)
-
-    def replay(self) -> None:
-        """Bring what the lake holds into the activity."""
-        view = fact_view("user_activity")
-        run(replay_hour(self.platform.lake, self.store, view, None, Lookups()), anywhere)
-
-    def compare(self, facts: Facts = ACTIVITY, scope: Scope = EVERYTHING) -> Comparison:
-        """What one look finds."""
-        return compare(self.sides, facts, scope)
-
-    def damage(self, sql: str) -> None:
-        """Change the file behind everybody's back."""
-        with sqlite3.connect(self.path) as db:
-            assert db.execute(sql).rowcount == 1
-        db.close()
-
-
-def anywhere(point: str) -> None:
-    """Go on, whatever the point."""
+VIEWED = "product_viewed"
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    """A visitor viewed two products and put one into the cart; the first view came three times, once with junk."""
-    shop = Shop(tmp_path)
-    again = stored(received_at=later(seconds=1), occurred_at=later(minutes=1))
-    overnight = stored(received_at=later(seconds=2), occurred_at=later(hours=13))
-    shop.publish(
-        stored(price="19.9", name="ä, ö"), again, overnight, stored(event_id="e2", user_id=None, anonymous_id="a")
-    )
-    shop.publish(stored(ADDED, "e3", quantity=2), stored(ADDED, "e4", user_id=None))
-    shop.platform.publish(VIEWED, [b"\xff", b"{}"])
-    shop.platform.land()
-    shop.listen()
-    yield shop
-    shop.store.close()
-    shop.platform.close()
+def shop(viewed_shop: ViewedShop) -> ViewedShop:
+    return viewed_shop
 
 
-def test_a_view_that_was_kept_up_is_what_the_lake_says(shop: Shop) -> None:
+def test_a_view_that_was_kept_up_is_what_the_lake_says(shop: ViewedShop) -> None:
     assert shop.compare() == Comparison(same=3, pending=0, different=0)
     assert shop.compare(CARTS) == Comparison(same=1, pending=0, different=0)
 
 
-def test_every_type_with_every_field_reads_the_same_on_both_sides(shop: Shop) -> None:
+def test_every_type_with_every_field_reads_the_same_on_both_sides(shop: ViewedShop) -> None:
     for event_type in ACTIVITY.event_types:
         shop.platform.publish(event_type, 20)
     shop.platform.land()
@@ -98,7 +34,7 @@ def test_every_type_with_every_field_reads_the_same_on_both_sides(shop: Shop) ->
 
 
 @pytest.mark.parametrize("missing", ["e1", "e2", "e3"])
-def test_a_row_that_was_lost_is_a_difference(shop: Shop, missing: str) -> None:
+def test_a_row_that_was_lost_is_a_difference(shop: ViewedShop, missing: str) -> None:
     shop.damage(f"delete from rows where view = 'user_activity' and cast(item as text) like '%\"{missing}\"%'")
     found = shop.compare()
     (difference,) = found.differences
@@ -107,14 +43,14 @@ def test_a_row_that_was_lost_is_a_difference(shop: Shop, missing: str) -> None:
     assert f"event_id={missing}" in str(difference.lake_says) and difference.view_says is None
 
 
-def test_a_row_that_says_something_else_is_a_difference(shop: Shop) -> None:
+def test_a_row_that_says_something_else_is_a_difference(shop: ViewedShop) -> None:
     shop.damage("update rows set item = replace(item, '\"quantity\":2', '\"quantity\":3') where view = 'cart_events'")
     (difference,) = shop.compare(CARTS).differences
     assert "quantity:2" in str(difference.lake_says) and "quantity:3" in str(difference.view_says)
     assert shop.compare().different == 0
 
 
-def test_a_number_that_became_a_text_is_a_difference(shop: Shop) -> None:
+def test_a_number_that_became_a_text_is_a_difference(shop: ViewedShop) -> None:
     shop.damage(
         "update rows set item = replace(item, '\"quantity\":2', '\"quantity\":\"2\"') where view = 'cart_events'"
     )
@@ -122,7 +58,7 @@ def test_a_number_that_became_a_text_is_a_difference(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("at", ["2026-05-01T12:31%", "2026-05-02%"])
-def test_a_copy_whose_tombstone_is_gone_is_a_difference(shop: Shop, at: str) -> None:
+def test_a_copy_whose_tombstone_is_gone_is_a_difference(shop: ViewedShop, at: str) -> None:
     tombstone = f"view = 'user_activity' and item is null and sort like '{at}'"
     shop.damage(
         f"update rows set item = (select item from rows where cast(item as text) like '%\"e1\"%') where {tombstone}"
@@ -132,12 +68,12 @@ def test_a_copy_whose_tombstone_is_gone_is_a_difference(shop: Shop, at: str) -> 
     assert difference.sort.startswith(at[:-1])
 
 
-def test_a_row_that_nobody_sent_is_a_difference(shop: Shop) -> None:
+def test_a_row_that_nobody_sent_is_a_difference(shop: ViewedShop) -> None:
     shop.damage("insert into rows select view, key, sort || 'x', 0, item, null from rows where view = 'cart_events'")
     assert shop.compare(CARTS).different == 1
 
 
-def test_a_row_from_beyond_the_end_of_the_log_is_a_difference(shop: Shop) -> None:
+def test_a_row_from_beyond_the_end_of_the_log_is_a_difference(shop: ViewedShop) -> None:
     later_offset = "replace(sort, '.0000000000000000000.', '.0000000000000000999.')"
     shop.damage(
         f"insert into rows select view, key, {later_offset}, 0, item, null from rows where view = 'cart_events'"
@@ -145,7 +81,7 @@ def test_a_row_from_beyond_the_end_of_the_log_is_a_difference(shop: Shop) -> Non
     assert shop.compare(CARTS).different == 1
 
 
-def test_what_the_lake_has_not_landed_is_pending(shop: Shop) -> None:
+def test_what_the_lake_has_not_landed_is_pending(shop: ViewedShop) -> None:
     shop.publish(stored(event_id="e5"), stored(event_id="e6", user_id="u6"))
     shop.listen()
     assert shop.compare() == Comparison(same=3, pending=2, different=0)
@@ -153,7 +89,7 @@ def test_what_the_lake_has_not_landed_is_pending(shop: Shop) -> None:
     assert shop.compare() == Comparison(same=5, pending=0, different=0)
 
 
-def test_a_copy_that_the_lake_has_not_landed_may_have_come_first(shop: Shop) -> None:
+def test_a_copy_that_the_lake_has_not_landed_may_have_come_first(shop: ViewedShop) -> None:
     shop.publish(stored(received_at=later(seconds=-1), occurred_at=later(minutes=2)))
     shop.listen()
     assert shop.compare() == Comparison(same=2, pending=2, different=0)
@@ -161,7 +97,7 @@ def test_a_copy_that_the_lake_has_not_landed_may_have_come_first(shop: Shop) -> 
     assert shop.compare() == Comparison(same=3, pending=0, different=0)
 
 
-def test_what_the_listener_has_not_read_is_pending(shop: Shop) -> None:
+def test_what_the_listener_has_not_read_is_pending(shop: ViewedShop) -> None:
     shop.publish(stored(event_id="e5"))
     shop.platform.land()
     assert shop.compare() == Comparison(same=3, pending=1, different=0)
@@ -169,13 +105,13 @@ def test_what_the_listener_has_not_read_is_pending(shop: Shop) -> None:
     assert shop.compare() == Comparison(same=4, pending=0, different=0)
 
 
-def test_a_copy_that_the_listener_has_not_read_may_have_come_first(shop: Shop) -> None:
+def test_a_copy_that_the_listener_has_not_read_may_have_come_first(shop: ViewedShop) -> None:
     shop.publish(stored(received_at=later(seconds=-1), occurred_at=later(minutes=2)))
     shop.platform.land()
     assert shop.compare() == Comparison(same=3, pending=1, different=0)
 
 
-def test_where_nobody_listens_what_dagster_brought_in_is_due(shop: Shop) -> None:
+def test_where_nobody_listens_what_dagster_brought_in_is_due(shop: ViewedShop) -> None:
     shop.publish(stored(event_id="e5"))
     shop.platform.land()
     shop.replay()
@@ -186,7 +122,7 @@ def test_where_nobody_listens_what_dagster_brought_in_is_due(shop: Shop) -> None
     assert shop.compare(Facts("user_activity", "nobody", 90, {VIEWED: version})).different == 1
 
 
-def test_events_of_a_topic_that_was_made_anew_are_due(shop: Shop) -> None:
+def test_events_of_a_topic_that_was_made_anew_are_due(shop: ViewedShop) -> None:
     shop.platform.broker.recreate("events.product_viewed")
     shop.publish(stored(event_id="e5"))
     shop.platform.land()
@@ -195,7 +131,7 @@ def test_events_of_a_topic_that_was_made_anew_are_due(shop: Shop) -> None:
     assert shop.compare().different == 1
 
 
-def test_what_expired_is_not_compared(shop: Shop) -> None:
+def test_what_expired_is_not_compared(shop: ViewedShop) -> None:
     old = later(days=-90)
     shop.publish(
         stored(event_id="old", occurred_at=old, received_at=old), stored(event_id="e5", occurred_at=later(days=-89))
@@ -211,12 +147,12 @@ def test_a_row_that_expires_within_the_hour_is_not_compared() -> None:
     assert CARTS.first_date(NOON) < date(2, 1, 1)
 
 
-def test_what_was_joined_is_not_compared(shop: Shop) -> None:
+def test_what_was_joined_is_not_compared(shop: ViewedShop) -> None:
     shop.damage("update rows set item = replace(item, 'Kettle', 'Pot') where view = 'cart_events'")
     assert shop.compare(CARTS).different == 0
 
 
-def test_only_the_dates_and_keys_that_are_asked_for_are_compared(shop: Shop) -> None:
+def test_only_the_dates_and_keys_that_are_asked_for_are_compared(shop: ViewedShop) -> None:
     shop.publish(stored(event_id="e5", occurred_at=later(days=-3)))
     shop.platform.land()
     shop.listen()
@@ -226,7 +162,7 @@ def test_only_the_dates_and_keys_that_are_asked_for_are_compared(shop: Shop) -> 
     assert shop.compare(scope=Scope(date(2026, 4, 28), ("user:u1", "user:nobody"))).same == 3
 
 
-def test_files_that_hold_only_older_events_are_not_opened(shop: Shop) -> None:
+def test_files_that_hold_only_older_events_are_not_opened(shop: ViewedShop) -> None:
     table = shop.platform.lake.table(event_table(VIEWED))
     (before,) = table.snapshot().files()
     shop.publish(stored(event_id="e5", occurred_at=later(days=5)))
@@ -239,7 +175,7 @@ def test_files_that_hold_only_older_events_are_not_opened(shop: Shop) -> None:
     assert shop.compare(scope=Scope(date(2026, 5, 5))).pending == 1
 
 
-def test_the_sample_is_of_visitors_whose_events_have_landed_lately(shop: Shop) -> None:
+def test_the_sample_is_of_visitors_whose_events_have_landed_lately(shop: ViewedShop) -> None:
     def sample(now: datetime = NOON, since: date = date(2026, 5, 1), most: int = 10, salt: str = "x") -> list[str]:
         return recent_keys(shop.sides, ACTIVITY, since, now, salt, files=20, most=most)
 
