@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.proof.model_mutants import MODEL_MUTANTS
 from tests.proof.mutant import Mutant
+from tests.proof.view_check_mutants import VIEW_CHECK_MUTANTS
 from tests.proof.view_mutants import VIEW_MUTANTS
 
 ROOT = Path(__file__).parents[2]
@@ -233,6 +234,7 @@ MUTANTS = (
     ),
     *MODEL_MUTANTS,
     *VIEW_MUTANTS,
+    *VIEW_CHECK_MUTANTS,
 )
 
 
