@@ -41,7 +41,7 @@ from ingestion.tables import all_tables, table_named
 from ingestion.views import MAX_PAGE, open_views
 from ingestion.views.facts import Lookups
 from ingestion.views.products import ProductFile
-from ingestion.views.reading import DEFAULT_LIMIT, READERS, answer
+from ingestion.views.reading import DEFAULT_DAYS, DEFAULT_LIMIT, READERS, answer
 from ingestion.views.registry import fact_views
 from ingestion.warehouse import open_warehouse, read
 
@@ -129,11 +129,15 @@ def serve() -> None:
 @cli.command("view")
 @click.argument("name", type=click.Choice(list(READERS)))
 @click.argument("key")
-@click.option("--limit", type=click.IntRange(1, MAX_PAGE), default=DEFAULT_LIMIT, show_default=True, help="Rows.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MAX_PAGE),
+    help=f"Rows, {DEFAULT_LIMIT} if left out; of product_counters days, {DEFAULT_DAYS} if left out.",
+)
 @click.option("--page", help="Token of the page to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-def view_command(name: str, key: str, limit: int, page: str | None, as_json: bool) -> None:
-    """Print what a view says of KEY: a user's id, or anonymous:ID."""
+def view_command(name: str, key: str, limit: int | None, page: str | None, as_json: bool) -> None:
+    """Print what a view says of KEY: a user's id, or anonymous:ID; of product_counters a product's id."""
     found = answer(open_views(read_settings().views_url), name, key, limit, page)
     if as_json:
         click.echo(json.dumps(found, indent=2))

@@ -5,7 +5,8 @@ It asks for a read key, which is no write key: the keys that apps carry must not
 
 import base64
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,17 +19,17 @@ from starlette.routing import Route
 from ingestion.errors import ItemRefused, TransientError, UnknownView
 from ingestion.keys import Keyring
 from ingestion.views import ViewStore
-from ingestion.views.reading import DEFAULT_LIMIT, READERS, answer
+from ingestion.views.reading import READERS, answer, now
 
 JSON = "application/json"
 RETRY_SECONDS = "1"
 
 
 class ReadService:
-    """The parts of a read service; `keyring` holds the read keys."""
+    """The parts of a read service; `keyring` holds the read keys, `clock` says which day it is."""
 
-    def __init__(self, store: ViewStore, keyring: Keyring) -> None:
-        self._store, self._keyring = store, keyring
+    def __init__(self, store: ViewStore, keyring: Keyring, clock: Callable[[], datetime] = now) -> None:
+        self._store, self._keyring, self._clock = store, keyring, clock
 
     def app(self) -> Starlette:
         """The ASGI app. Endpoints are plain functions: they run in threads, since a store may take its time."""
@@ -51,7 +52,8 @@ class ReadService:
         self._authenticate(request)
         view, key = request.path_params["view"], request.path_params["key"]
         page = request.query_params.get("page") or None
-        return _json(200, answer(self._store, view, key, _limit(request.query_params.get("limit")), page))
+        limit = _limit(request.query_params.get("limit"))
+        return _json(200, answer(self._store, view, key, limit, page, self._clock))
 
     def _list(self, request: Request) -> Response:
         self._authenticate(request)
@@ -82,11 +84,11 @@ def _read_key(request: Request) -> str | None:
     return request.headers.get("x-read-key")
 
 
-def _limit(text: str | None) -> int:
+def _limit(text: str | None) -> int | None:
     if text is None:
-        return DEFAULT_LIMIT
+        return None
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ItemRefused(f"limit is {text[:20]!r}; use a number of rows")
+        raise ItemRefused(f"limit is {text[:20]!r}; use a number of rows, or of days")
     return int(text)
 
 

@@ -4,13 +4,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from ingestion.views.product_counters import COUNTS
 from ingestion.views.reading import Answer
 
 ENVELOPE = ("occurred_at", "event_type", "event_id")
 
 
 def print_answer(console: Console, answer: Answer) -> None:
-    """Print rows, newest first, or the lines of a cart."""
+    """Print rows, newest first, or the lines of a cart; of counters with their totals."""
     title = escape(f"{answer['view']} of {answer['key']}")
     if "lines" in answer:
         grid = Grid("product", "quantity", "name", title=title)
@@ -20,6 +21,16 @@ def print_answer(console: Console, answer: Answer) -> None:
         touched = answer["touched_at"]
         console.print(f"last changed at {touched}" if touched else "untouched since the last order")
         return
+    console.print(_counters(answer, title) if "totals" in answer else _events(answer, title))
+
+
+def print_next(console: Console, answer: Answer) -> None:
+    """Print how to go on, where there is more."""
+    if answer.get("next"):
+        console.print(f"there is more: --page {answer['next']}", highlight=False, soft_wrap=True)
+
+
+def _events(answer: Answer, title: str) -> Grid:
     grid = Grid("when (UTC)", "event", "what", title=title)
     for column in grid.columns[:2]:
         column.no_wrap = True
@@ -27,13 +38,16 @@ def print_answer(console: Console, answer: Answer) -> None:
         what = ", ".join(f"{name} {value}" for name, value in row.items() if name not in ENVELOPE)
         when = row["occurred_at"][:19].replace("T", " ")
         grid.add_row(when, escape(row["event_type"]), escape(what))
-    console.print(grid)
+    return grid
 
 
-def print_next(console: Console, answer: Answer) -> None:
-    """Print how to go on, where there is more."""
-    if answer.get("next"):
-        console.print(f"there is more: --page {answer['next']}", highlight=False, soft_wrap=True)
+def _counters(answer: Answer, title: str) -> Grid:
+    grid = Grid("hour", *COUNTS, title=f"{title}, {answer['from']} to {answer['to']}")
+    for row in answer["rows"]:
+        grid.add_row(row["hour"], *(f"{row[name]:,}" for name in COUNTS))
+    grid.add_section()
+    grid.add_row("together", *(f"{answer['totals'][name]:,}" for name in COUNTS))
+    return grid
 
 
 def _line(line: Answer) -> tuple[str, int, str]:

@@ -9,12 +9,14 @@ from orchestration.freshness import keep_fresh
 from orchestration.lake import lake_assets
 from orchestration.models import build_models
 from orchestration.partitions import DATES, HOURS
+from orchestration.product_counters import product_counters
 from orchestration.reports import WRITE_REPORT, report_schedule, shop_report
 from orchestration.retention import prune_history
 from orchestration.view_checks import CHECK_VIEWS, view_checks
 from orchestration.views import facts
 from orchestration.warehouse import event_dates, raw
 from sensors.alerts import alerts
+from sensors.counters_behind import build_counters_behind
 from sensors.landed_commits import build_landed_commits
 from sensors.stale_dates import build_stale_dates
 from sensors.stores import Stores
@@ -35,13 +37,15 @@ def definitions() -> dg.Definitions:
         "check_models", dg.AssetSelection.checks_for_assets(models), description="Runs every test of dbt."
     )
     return dg.Definitions(
-        assets=[*lake_assets(), tables, event_dates, models, facts, shop_report],
+        assets=[*lake_assets(), tables, event_dates, models, facts, product_counters, shop_report],
         asset_checks=[raw_checks, view_checks],
         jobs=[
             schedules.load_raw,
             schedules.replay_raw,
             schedules.fill_views,
             schedules.repair_views,
+            schedules.count_products,
+            schedules.recount_products,
             build,
             CHECK_RAW,
             CHECK_RECENT,
@@ -54,11 +58,13 @@ def definitions() -> dg.Definitions:
             build_landed_commits("load_raw", HOURS),
             build_stale_dates("build_models", DATES, hash_definitions),
             build_views_behind("fill_views", HOURS),
+            build_counters_behind("count_products", DATES),
             alerts,
         ],
         schedules=[
             schedules.nightly_replay,
             schedules.nightly_repair,
+            schedules.nightly_recount,
             schedules.by_clock("check_recent", "20 * * * *"),
             schedules.by_clock("check_raw", "0 4 * * *"),
             schedules.by_clock("check_models", "15 4 * * *"),

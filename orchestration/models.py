@@ -89,7 +89,7 @@ def build(context: dg.AssetExecutionContext, warehouse: Warehouse, selected: Seq
     with_tests = bool(context.selected_asset_check_keys)
     outcome = run_dbt(dbt_arguments(None if whole else dates, selected, with_tests), target)
     if outcome.failure is None:
-        outcome.failure = publish(warehouse)
+        outcome.failure = publish(warehouse, dates)
     if outcome.failure is None and not selected:
         warehouse.record_built(dates, seen.load_seq, definitions)
     context.log_event(report(warehouse.staleness()))
@@ -99,10 +99,10 @@ def build(context: dg.AssetExecutionContext, warehouse: Warehouse, selected: Seq
     return outcome
 
 
-def publish(warehouse: Warehouse) -> str | None:
+def publish(warehouse: Warehouse, dates: Sequence[str]) -> str | None:
     """Show readers what was built, and return what went wrong: dates that nobody can see are not built."""
     try:
-        warehouse.publish()
+        warehouse.publish(dates)
     except HeadraceError as error:
         return str(error)
     return None

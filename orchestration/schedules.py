@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from orchestration.partitions import HOUR_FORMAT
+from orchestration.product_counters import product_counters
 from orchestration.views import fact_keys
 from orchestration.warehouse import raw_keys
 from sensors.attempts import RANGE_END, RANGE_START
 
 REPLAYED_HOURS = 48
+RECOUNTED_DATES = 3
 
 FIRST = {"dagster/priority": "1"}
 """Tags of what brings events to analysts: it does not queue behind checks and reports."""
@@ -36,6 +38,18 @@ repair_views = dg.define_asset_job(
     "repair_views",
     dg.AssetSelection.assets(*fact_keys()).without_checks(),
     description="Brings a range of landing hours into the views again from the lake, as one run.",
+)
+
+count_products = dg.define_asset_job(
+    "count_products",
+    dg.AssetSelection.assets(product_counters).without_checks(),
+    description="Recounts products on the dates that were built since.",
+    tags=FIRST,
+)
+recount_products = dg.define_asset_job(
+    "recount_products",
+    dg.AssetSelection.assets(product_counters).without_checks(),
+    description="Recounts products on a range of event dates, as one run.",
 )
 
 
@@ -66,6 +80,21 @@ def nightly_repair(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Brings the last two days into the views again, so that what was lost in their store comes back."""
     first, last = replayed_range(context.scheduled_execution_time)
     return dg.RunRequest(run_key=first, tags={RANGE_START: first, RANGE_END: last})
+
+
+@dg.schedule(
+    job=recount_products,
+    cron_schedule="30 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def nightly_recount(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Recounts the products of the last dates, so that what was lost in the views' store comes back."""
+    if context.instance.get_latest_materialization_event(product_counters.key) is None:
+        return dg.SkipReason("products were never counted yet")
+    at = context.scheduled_execution_time
+    first, last = (f"{at - timedelta(days=days):%Y-%m-%d}" for days in (RECOUNTED_DATES - 1, 0))
+    return dg.RunRequest(run_key=last, tags={RANGE_START: first, RANGE_END: last})
 
 
 def by_clock(job_name: str, cron: str) -> dg.ScheduleDefinition:

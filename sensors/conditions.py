@@ -23,6 +23,9 @@ CATCHING_UP = timedelta(minutes=15)
 TODO = {
     "load_raw": "What is pending is asked for again by itself. If the message names a file, restore it.",
     "build_models": "Its dates stay stale and are asked for again by themselves; dbt's message is in the run's stdout.",
+    "fill_views": "What the views lack is asked for again by itself.",
+    "count_products": "It is asked for again by itself.",
+    "repair_views": "Run it again: headrace views repair --from {first} --to {last}",
     "replay_raw": "Nothing was changed where it failed. Then: headrace replay --from {first} --to {last}",
 }
 RUNS_AGAIN = "It runs again at its next hour; to run it now, launch the job in Dagster."

@@ -16,7 +16,7 @@ from ingestion.warehouse import StaleDate, Staleness
 from sensors.attempts import RANGE_END, RANGE_START, Attempt, is_due, read_attempts
 
 REPORT_KEY = dg.AssetKey(["headrace", "event_dates"])
-LOAD_SEQ, STALE_DATES, DEFINITIONS = "load_seq", "stale_dates", "definitions"
+LOAD_SEQ, STALE_DATES, DEFINITIONS, PUBLISHED = "load_seq", "stale_dates", "definitions", "published"
 INTERVAL_SECONDS = 3
 MAX_DATES = 31
 REPORTS = 5
@@ -40,6 +40,7 @@ def report(staleness: Staleness) -> dg.AssetMaterialization:
             "stale": len(dates),
             STALE_DATES: dg.MetadataValue.json(dates),
             DEFINITIONS: staleness.definitions,
+            PUBLISHED: staleness.published,
         },
     )
 
@@ -52,11 +53,12 @@ def read_reports(reports: Iterable[dg.AssetMaterialization]) -> Staleness:
         if not isinstance(load_seq, dg.IntMetadataValue) or not isinstance(dates, dg.JsonMetadataValue):
             continue  # somebody reported one by hand
         if (load_seq.value or 0) > best.load_seq and isinstance(dates.data, list):
-            definitions = said.metadata.get(DEFINITIONS)
+            definitions, published = said.metadata.get(DEFINITIONS), said.metadata.get(PUBLISHED)
             best = Staleness(
                 load_seq.value or 0,
                 tuple(StaleDate(*stale) for stale in dates.data),
                 str(definitions.value) if definitions else "",
+                int(str(published.value)) if published else 0,
             )
     return best
 

@@ -6,7 +6,9 @@ Raw tables live in schema `raw`, one per record type; what was loaded is in sche
     load_ranges   the ranges of the log that a commit covers
     touched       the last load that brought rows of an event date, per table
     built         the last load that the models of an event date have seen; a date touched since is stale
+    published     the last publication that shows a build of an event date
     definitions   what the models meant when everything was built: a hash, one row
+    load_lock     counts loads, builds and publications: whatever changes takes the next number
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +64,8 @@ class Staleness:
     dates: tuple[StaleDate, ...]
     definitions: str = ""
     """What the models meant when everything was built; empty where that is not so."""
+    published: int = 0
+    """The last publication that shows a build."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,11 @@ class Warehouse(Protocol):
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Rows of a query."""
 
-    def publish(self) -> None:
-        """Show readers what is committed; nothing to do where readers and writers do not hold each other up."""
+    def publish(self, dates: Sequence[str] = ()) -> None:
+        """Show readers what is committed, under the next number, and note that it shows a build of `dates`.
+
+        A publication's number names one content: of two, the one with the higher was made later.
+        """
 
     def snapshot(self) -> AbstractContextManager[Read]:
         """Queries on what was published last, all of them on the same publication, whatever writers do meanwhile."""

@@ -37,6 +37,7 @@ create table if not exists headrace.touched (
     table_name varchar not null, event_date date not null, load_seq bigint not null
 );
 create table if not exists headrace.built (event_date date not null, load_seq bigint not null);
+create table if not exists headrace.published (event_date date not null, load_seq bigint not null);
 create table if not exists headrace.definitions (hash varchar not null);
 insert into headrace.load_lock select 0 where not exists (from headrace.load_lock);
 """
@@ -112,8 +113,9 @@ class DuckDBWarehouse:
             (load_seq,) = one(db, "select loads from headrace.load_lock")
             dates = tuple(StaleDate(str(date), *seqs) for date, *seqs in db.execute(STALE_DATES).fetchall())
             (definitions,) = one(db, "select coalesce(max(hash), '') from headrace.definitions")
+            (published,) = one(db, "select coalesce(max(load_seq), 0) from headrace.published")
             db.execute("rollback")
-        return Staleness(int(str(load_seq)), dates, str(definitions))
+        return Staleness(int(str(load_seq)), dates, str(definitions), int(str(published)))
 
     def forget_built(self) -> None:
         """Begin to build everything."""
@@ -153,7 +155,7 @@ class DuckDBWarehouse:
         """The file for readers. It has the same name in another folder: a view names the database that it is in."""
         return self.path.parent / "read" / self.path.name
 
-    def publish(self) -> None:
+    def publish(self, dates: Sequence[str] = ()) -> None:
         """Copy the file for readers and put the copy in the place of the last one; who reads that keeps it.
 
         Another process copies: this one would lose its lock on the file with the first descriptor that it closes.
@@ -161,15 +163,19 @@ class DuckDBWarehouse:
         self.copy.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.copy.with_suffix(".new")
         with self._connection() as db:
+            number = _number_publication(db, dates)
             db.execute("checkpoint")
             done = subprocess.run(["cp", self.path, fresh], capture_output=True, text=True, check=False)  # noqa: S603, S607
             if done.returncode:
                 fresh.unlink(missing_ok=True)
+                db.execute("delete from headrace.published where load_seq = ?", [number])
                 raise TransientError(
                     f"{self.path} could not be copied for readers: {done.stderr.strip()}; free some space"
                 )
             fresh.chmod(0o444)
             fresh.replace(self.copy)
+            before = "load_seq < ? and event_date in (select unnest(?)::date)"
+            db.execute(f"delete from headrace.published where {before}", [number, list(dates)])
 
     @contextmanager
     def snapshot(self) -> Iterator[Read]:
@@ -198,6 +204,16 @@ class DuckDBWarehouse:
             yield db
         finally:
             db.close()
+
+
+def _number_publication(db: duckdb.DuckDBPyConnection, dates: Sequence[str]) -> int:
+    """Take the next number, and note that its publication shows a build of `dates`."""
+    db.execute("begin")
+    db.execute("update headrace.load_lock set loads = loads + 1")
+    (number,) = one(db, "select loads from headrace.load_lock")
+    db.execute("insert into headrace.published select unnest(?)::date, ?", [list(dates), number])
+    db.execute("commit")
+    return int(str(number))
 
 
 HELD = "Could not set lock"

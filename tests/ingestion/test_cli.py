@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,8 @@ from ingestion.keys import KeyFile
 from ingestion.lake import Lake
 from ingestion.settings import Settings
 from ingestion.tables import all_tables, event_table
+from ingestion.views import Row
+from ingestion.views.sqlite import SQLiteViews
 from ingestion.warehouse.duckdb import DuckDBWarehouse
 from tests.platform import event, record, rejection
 
@@ -338,6 +341,19 @@ def test_a_listener_joins_with_the_catalogue_of_the_setting(
     assert headrace("listen", "--once", "--view", "user_activity").code == 0
     assert "Red kettle" in headrace("view", "user_activity", "visitor-1", "--json").out
     broker.close()
+
+
+def test_counters_are_printed_with_their_totals(headrace: Headrace, home: Path) -> None:
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    hour = f"{today}T00:00:00Z"
+    item = {"hour": hour, "views": 1200, "adds": 3, "purchases": 1}
+    store = SQLiteViews(home / "views.db")
+    store.replace("product_counters", f"P-1/{today}", 7, [Row(f"P-1/{today}", "00", 7, item)])
+    store.close()
+    lines = headrace("view", "product_counters", "P-1").out.splitlines()
+    assert any(all(word in line for word in (hour, "1,200", "3", "1")) for line in lines)
+    assert any("together" in line and "1,200" in line for line in lines)
+    assert json.loads(headrace("view", "product_counters", "P-1", "--limit", "1", "--json").out)["from"] == today
 
 
 def test_a_read_key_is_listed_as_one(headrace: Headrace) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import base64
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from starlette.applications import Starlette
 from ingestion.errors import ViewsUnavailable
 from ingestion.keys import KeyFile, Keyring
 from ingestion.read_service import ReadService
-from ingestion.views import ViewStore
+from ingestion.views import Row, ViewStore
 from ingestion.views.registry import fact_view
 from ingestion.views.sqlite import SQLiteViews
 from tests.ingestion.views.landing import bring, landed, landed_each, later, stored
@@ -36,7 +37,7 @@ def store(tmp_path: Path) -> Iterator[ViewStore]:
 def ask(store: ViewStore, keys: KeyFile) -> Ask:
     """Asks the service for a path, with a read key unless the headers say otherwise."""
     key = keys.add("backend", "read")
-    app = ReadService(store, Keyring(keys, scope="read")).app()
+    app = ReadService(store, Keyring(keys, scope="read"), lambda: NOON).app()
     return lambda path, headers=None: get(app, path, {"X-Read-Key": key} if headers is None else headers)
 
 
@@ -82,6 +83,34 @@ def test_an_open_cart_is_folded(ask: Ask, store: ViewStore) -> None:
     assert said["touched_at"] == "2026-05-01T12:30:00.000000Z"
 
 
+def fill_counters(store: ViewStore, product: str = "p1") -> None:
+    """A view at eleven of each of the fourteen days to NOON's, and one more a day later."""
+    for back in range(-1, 14):
+        day = NOON.date() - timedelta(days=back)
+        item = {"hour": f"{day}T11:00:00Z", "views": 1, "adds": 2, "purchases": 0}
+        store.replace("product_counters", f"{product}/{day}", 1, [Row(f"{product}/{day}", "11", 1, item)])
+
+
+def test_counters_are_those_of_the_last_days_with_their_totals(ask: Ask, store: ViewStore) -> None:
+    fill_counters(store)
+    said = ask("/v1/views/product_counters/p1").json()
+    assert (said["key"], said["from"], said["to"], said["next"]) == ("p1", "2026-04-25", "2026-05-01", "2026-04-24")
+    assert said["totals"] == {"views": 7, "adds": 14, "purchases": 0}
+    assert [row["hour"] for row in said["rows"]][:2] == ["2026-05-01T11:00:00Z", "2026-04-30T11:00:00Z"]
+    assert said["rows"][0] == {"hour": "2026-05-01T11:00:00Z", "views": 1, "adds": 2, "purchases": 0}
+
+
+def test_counters_go_back_day_by_day(ask: Ask, store: ViewStore) -> None:
+    fill_counters(store, "a/b ä")
+    found, page = [], "2026-05-02"
+    for _ in range(4):
+        said = ask(f"/v1/views/product_counters/{quote('a/b ä', safe='')}?limit=4&page={page}").json()
+        found += [row["hour"][:10] for row in said["rows"]]
+        page = said["next"]
+    assert found == [str(NOON.date() - timedelta(days=back)) for back in range(-1, 14)]
+    assert ask("/v1/views/product_counters/p1?limit=31&page=2015-01-20").json()["next"] is None
+
+
 @pytest.mark.parametrize("user", ["ä 🛒", "a/b", "a%2Fb", "a?b#c", "..", "user:x", "anonymous:x", " "])
 def test_odd_users_are_found(ask: Ask, store: ViewStore, user: str) -> None:
     bring(store, fact_view("user_activity"), landed(stored(user_id=user), stored(event_id="other")))
@@ -107,6 +136,10 @@ def test_nobodys_rows_are_no_error(ask: Ask) -> None:
     [
         ("/v1/views/nothing/u1", 404, "unknown_view", "user_activity, cart_events, open_cart"),
         ("/v1/views/user_activity.claims/u1", 404, "unknown_view", "user_activity"),
+        ("/v1/views/product_counters/p1?limit=0", 400, "invalid_request", "1 to 31 days"),
+        ("/v1/views/product_counters/p1?limit=32", 400, "invalid_request", "1 to 31 days"),
+        ("/v1/views/product_counters/p1?page=2014-12-31", 400, "invalid_request", "a date like"),
+        ("/v1/views/product_counters/p1?page=May", 400, "invalid_request", "a date like"),
         ("/v1/views/user_activity/u1?limit=0", 400, "invalid_request", "1 to 1000"),
         ("/v1/views/user_activity/u1?limit=1001", 400, "invalid_request", "1 to 1000"),
         ("/v1/views/user_activity/u1?limit=-1", 400, "invalid_request", "'-1'"),
@@ -163,4 +196,4 @@ def test_a_store_that_does_not_answer_is_503_and_says_when_to_come_again(keys: K
 
 def test_it_is_ready_when_the_store_answers(ask: Ask) -> None:
     assert ask("/ready", {}).json() == {"status": "ready"}
-    assert ask("/v1/views").json() == {"views": ["user_activity", "cart_events", "open_cart"]}
+    assert ask("/v1/views").json() == {"views": ["user_activity", "cart_events", "open_cart", "product_counters"]}

@@ -21,10 +21,17 @@ def test_both_files_name_the_same_location() -> None:
 
 def test_sensors_and_schedules_run_without_being_switched_on() -> None:
     sensors, schedules = repository().sensor_defs, repository().schedule_defs
-    assert {sensor.name for sensor in sensors} == {"landed_commits", "stale_dates", "views_behind", "alerts"}
+    assert {sensor.name for sensor in sensors} == {
+        "landed_commits",
+        "stale_dates",
+        "views_behind",
+        "counters_behind",
+        "alerts",
+    }
     assert {schedule.name for schedule in schedules} == {
         "nightly_replay",
         "nightly_repair",
+        "nightly_recount",
         "check_raw_schedule",
         "check_recent_schedule",
         "check_models_schedule",

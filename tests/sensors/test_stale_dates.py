@@ -63,9 +63,9 @@ def test_a_build_of_everything_that_just_failed_waits_whatever_else_is_stale() -
 
 
 def test_the_report_that_saw_the_most_loads_holds_whoever_wrote_last() -> None:
-    older, newer = report(Staleness(4, tuple(stale(1)), "a")), report(Staleness(7, tuple(stale(2)), "b"))
+    older, newer = report(Staleness(4, tuple(stale(1)), "a")), report(Staleness(7, tuple(stale(2)), "b", 5))
     by_hand = dg.AssetMaterialization(REPORT_KEY)
-    assert read_reports([by_hand, older, newer]) == Staleness(7, tuple(stale(2)), "b")
+    assert read_reports([by_hand, older, newer]) == Staleness(7, tuple(stale(2)), "b", 5)
 
 
 def test_without_a_report_nothing_is_known() -> None:
