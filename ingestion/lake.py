@@ -10,8 +10,8 @@ is durable before. `repair` removes a last commit that a power failure tore.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -62,7 +62,7 @@ class Commit:
     version: int
     files: tuple[LakeFile, ...]
     ranges: tuple[Range, ...]
-    committed_at: float = 0.0
+    committed_at: float = field(default=0.0, compare=False)
     """By its writer's clock, in seconds since 1970; 0 where it does not say."""
 
     @property
@@ -105,14 +105,16 @@ class LakeTable:
 
     def snapshot(self, version: int | None = None) -> "Snapshot":
         """The table as it is now, or as it was at `version`. Raises LakeUnavailable where it cannot be read."""
-        try:
+        with _answered(self._storage, self.table):
             try:
                 return self._at(version)
             except TableNotFoundError:
                 self._create()
                 return self._at(version)
-        except (DeltaError, OSError) as error:
-            raise self._storage.explain(self.table.name, error) from error
+
+    def delta(self, version: int | None = None) -> DeltaTable:
+        """The table as Delta's library has it."""
+        return DeltaTable(self.uri, version=version, storage_options=dict(self._storage.options))
 
     def _create(self) -> None:
         DeltaTable.create(
@@ -126,8 +128,7 @@ class LakeTable:
         )
 
     def _at(self, version: int | None) -> "Snapshot":
-        options = dict(self._storage.options)
-        return Snapshot(self._storage, self.table, DeltaTable(self.uri, version=version, storage_options=options))
+        return Snapshot(self._storage, self.table, self.delta(version))
 
     def commits(self, after: int, until: int | None = None) -> Iterator[Commit]:
         """The commits after version `after`, in order, to `until` or the last; those without rows included."""
@@ -191,6 +192,15 @@ def _adds(actions: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     return (action["add"] for action in actions if "add" in action and action["add"]["dataChange"])
 
 
+@contextmanager
+def _answered(storage: Storage, table: Table) -> Iterator[None]:
+    """Whatever keeps the Delta library from reading or writing a table, as the storage explains it."""
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        raise storage.explain(table.name, error) from error
+
+
 class Snapshot:
     """A lake table at one version; `append` commits from exactly this version."""
 
@@ -205,21 +215,26 @@ class Snapshot:
 
     def position(self, topic_id: str, partition: int) -> int:
         """The offset at which the next record of a partition is to be read; 0 for one never read."""
-        return self._delta.transaction_version(app_id(topic_id, partition)) or 0
+        with _answered(self._storage, self.table):
+            return self._delta.transaction_version(app_id(topic_id, partition)) or 0
 
     def files(self, hour: str | None = None) -> list[LakeFile]:
         """The files with the table's rows, of one landing hour or of all."""
-        files = self._files(pa.table(self._delta.get_add_actions(flatten=True)))
-        return [file for file in files if hour in (None, file.landing_hour)]
+        return [file for file in self._files(self._adds()) if hour in (None, file.landing_hour)]
 
     def files_since(self, column: str, moment: datetime) -> list[LakeFile]:
         """The files that may hold a row whose `column` is `moment` or later, by what the table's log says of them."""
-        adds = pa.table(self._delta.get_add_actions(flatten=True))
+        adds = self._adds()
         if f"max.{column}" in adds.column_names:
             latest = adds.column(f"max.{column}")
             is_late = pc.greater_equal(latest, moment - STATISTICS_PRECISION)
             adds = adds.filter(pc.or_kleene(pc.is_null(latest), is_late))
         return self._files(adds)
+
+    def _adds(self) -> pa.Table:
+        """The table's files as its log has them."""
+        with _answered(self._storage, self.table):
+            return pa.table(self._delta.get_add_actions(flatten=True))
 
     def _files(self, adds: pa.Table) -> list[LakeFile]:
         hour = f"partition.{PARTITION_COLUMN}"
@@ -228,7 +243,7 @@ class Snapshot:
 
     def size(self) -> Size:
         """Files, rows and bytes of the table, as its log has them."""
-        adds = pa.table(self._delta.get_add_actions(flatten=True)).to_pylist()
+        adds = self._adds().to_pylist()
         return Size(len(adds), sum(add["num_records"] for add in adds), sum(add["size_bytes"] for add in adds))
 
     def append(self, rows: pa.Table, ranges: Sequence[Range]) -> None:
@@ -238,22 +253,22 @@ class Snapshot:
         LakeUnavailable where it is not known whether the commit was stored.
         """
         ends = {app_id(r.topic_id, r.partition): r.end for r in ranges}
-        try:
-            write_deltalake(
-                self._delta,
-                rows,
-                mode="append",
-                schema_mode="merge",
-                writer_properties=WRITER,
-                commit_properties=CommitProperties(
-                    app_transactions=[Transaction(app, end) for app, end in ends.items()],
-                    custom_metadata={METADATA_KEY: json.dumps([asdict(entry) for entry in ranges])},
-                ),
-            )
-        except CommitFailedError as error:
-            raise LakeConflict(f"{self.table.name}: {error}") from error
-        except (DeltaError, OSError) as error:
-            raise self._storage.explain(self.table.name, error) from error
+        commit = CommitProperties(
+            app_transactions=[Transaction(app, end) for app, end in ends.items()],
+            custom_metadata={METADATA_KEY: json.dumps([asdict(entry) for entry in ranges])},
+        )
+        with _answered(self._storage, self.table):
+            try:
+                write_deltalake(
+                    self._delta,
+                    rows,
+                    mode="append",
+                    schema_mode="merge",
+                    writer_properties=WRITER,
+                    commit_properties=commit,
+                )
+            except CommitFailedError as error:
+                raise LakeConflict(f"{self.table.name}: {error}") from error
 
     def _uri(self, path: str) -> str:
         return self._storage.uri(f"{self.table.name}/{unquote(path)}")

@@ -9,8 +9,10 @@ system instead; it reads one file from several threads, so each thread has a pos
 """
 
 import os
+import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import Any, cast
@@ -22,9 +24,11 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from ingestion.errors import HeadraceError, LakeUnavailable
+from ingestion.errors import ConfigurationError, HeadraceError, LakeUnavailable
 
 SCHEME = "s3://"
+COLOURS = re.compile(r"\x1b\[\d*m|↳")
+MOST_SAID = 600
 TRIES, TRY_SECONDS, TIMEOUT_SECONDS = 4, 20, 15
 
 
@@ -33,10 +37,24 @@ class Bucket:
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self._bucket, self._prefix = bucket, prefix
-        self.options: Mapping[str, str] = {
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Endpoint, region and the credentials of now, which may be of a role and short-lived."""
+        found = session().get_credentials()
+        if found is None:
+            raise ConfigurationError(
+                f"HEADRACE_LAKE is {self.uri('')!r}, and there are no AWS credentials; set AWS_PROFILE or"
+                " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role"
+            )
+        keys = found.get_frozen_credentials()
+        return {
             "max_retries": str(TRIES - 1),
             "retry_timeout": f"{TRY_SECONDS}s",
             "timeout": f"{TIMEOUT_SECONDS}s",
+            "aws_access_key_id": keys.access_key,
+            "aws_secret_access_key": keys.secret_key,
+            **({"aws_session_token": keys.token} if keys.token else {}),
             **_connection(),
         }
 
@@ -46,12 +64,8 @@ class Bucket:
 
     def read(self, name: str) -> bytes:
         """What is in an object."""
-        try:
+        with _answered(self.uri(name)):
             return bytes(obstore.get(store(self._bucket), self._key(name)).bytes())
-        except FileNotFoundError:
-            raise
-        except BaseError as error:
-            raise self.explain(name, error) from error
 
     def sync(self, names: Iterable[str]) -> None:
         """Nothing: what was answered is durable."""
@@ -62,10 +76,7 @@ class Bucket:
 
     def explain(self, name: str, error: Exception) -> HeadraceError:
         """S3 may answer later, or somebody gives the permission meanwhile."""
-        return LakeUnavailable(
-            f"{self.uri(name)}: {_first_line(error)}; nothing is known to be stored. It is tried again; where it stays"
-            " so, look at the AWS settings and the policy of this role"
-        )
+        return _unavailable(self.uri(name), error)
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
@@ -79,20 +90,18 @@ class S3Files(AbstractFileSystem):  # type: ignore[misc]  # it has no types
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Name, type and size in bytes."""
-        bucket, key = _parts(path)
-        return {"name": f"{bucket}/{key}", "type": "file", "size": obstore.head(store(bucket), key)["size"]}
+        return {"name": path.removeprefix(SCHEME), "type": "file", "size": _head(path)["size"]}
 
     def glob(self, path: str, **_: Any) -> list[str]:
         """The path itself: the lake is read through its log, never by a pattern."""
-        return ["/".join(_parts(path))]
+        return [path.removeprefix(SCHEME)]
 
     def modified(self, path: str) -> Any:
         """When the object was written."""
-        bucket, key = _parts(path)
-        return obstore.head(store(bucket), key)["last_modified"]
+        return _head(path)["last_modified"]
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> "S3File":
-        return S3File(*_parts(path))
+        return S3File(path)
 
 
 class S3File:
@@ -100,9 +109,9 @@ class S3File:
 
     closed = False
 
-    def __init__(self, bucket: str, key: str) -> None:
-        self._store, self._key = store(bucket), key
-        self.size: int = obstore.head(self._store, key)["size"]
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.size: int = _head(path)["size"]
         self._of_thread = threading.local()
 
     def tell(self) -> int:
@@ -119,7 +128,11 @@ class S3File:
         start = self.tell()
         end = self.size if length < 0 else min(self.size, start + length)
         self._of_thread.position = max(start, end)
-        return bytes(obstore.get_range(self._store, self._key, start=start, end=end)) if start < end else b""
+        if start >= end:
+            return b""
+        bucket, key = _parts(self._path)
+        with _answered(self._path):
+            return bytes(obstore.get_range(store(bucket), key, start=start, end=end))
 
     def readable(self) -> bool:
         """Always."""
@@ -140,20 +153,25 @@ class S3File:
 @cache
 def store(bucket: str) -> S3Store:
     """The client of a bucket, by the AWS settings of this process."""
-    session = boto3.Session()
     return S3Store(
         bucket,
-        credential_provider=None if _has_keys() else Boto3CredentialProvider(session),
+        credential_provider=Boto3CredentialProvider(session()),
         client_options={"timeout": timedelta(seconds=TIMEOUT_SECONDS)},
         retry_config={"max_retries": TRIES - 1, "retry_timeout": timedelta(seconds=TRY_SECONDS)},
         config=cast("Any", _connection()),
     )
 
 
+@cache
+def session() -> boto3.Session:
+    """Who this process is to AWS; it renews credentials that expire."""
+    return boto3.Session()
+
+
 def _connection() -> dict[str, str]:
     """What both libraries do not take from the environment as the AWS tools do."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or boto3.Session().region_name
+    region = os.environ.get("AWS_REGION") or session().region_name
     return {
         **({"aws_endpoint": endpoint} if endpoint else {}),
         **({"aws_region": region} if region else {}),
@@ -161,8 +179,28 @@ def _connection() -> dict[str, str]:
     }
 
 
-def _has_keys() -> bool:
-    return "AWS_ACCESS_KEY_ID" in os.environ
+def _head(path: str) -> Any:
+    bucket, key = _parts(path)
+    with _answered(path):
+        return obstore.head(store(bucket), key)
+
+
+@contextmanager
+def _answered(uri: str) -> Iterator[None]:
+    """Whatever S3 does, but an object that is not there, is LakeUnavailable."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except BaseError as error:
+        raise _unavailable(uri, error) from error
+
+
+def _unavailable(uri: str, error: Exception) -> LakeUnavailable:
+    return LakeUnavailable(
+        f"{uri}: {_one_line(error)}; nothing is known to be stored. It is tried again; where it stays so, look at the"
+        " AWS settings and the policy of this role"
+    )
 
 
 def _parts(path: str) -> tuple[str, str]:
@@ -170,5 +208,6 @@ def _parts(path: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [repr(error)])[0]
+def _one_line(error: Exception) -> str:
+    """What a library says in a coloured tree of lines."""
+    return " ".join(COLOURS.sub("", str(error)).split())[:MOST_SAID] or repr(error)

@@ -25,8 +25,9 @@ PARQUET_END = b"PAR1"
 class Storage(Protocol):
     """Where files are."""
 
-    options: Mapping[str, str]
-    """What the Delta library needs to know besides the URI."""
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What the Delta library needs to know besides the URI."""
 
     def uri(self, name: str) -> str:
         """Where a file or a table is, for the libraries that read it."""
