@@ -94,7 +94,8 @@ def test_faults_lose_and_double_nothing(
 ) -> None:
     monkeypatch.setattr(s3_module, "TRIES", 1)
     with failing(s3, bucket, connect, at_random(seed, FAULTS)) as (lake, proxy):
-        platform.lake, lander = lake, platform.lander()
+        platform.lake = lake
+        lander = platform.lander()
         while proxy.counts.total() < REQUESTS:
             platform.publish("product_viewed", 5)
             take_turns(platform, lander)
