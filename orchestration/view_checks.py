@@ -15,8 +15,12 @@ import dagster as dg
 
 from ingestion.listener import group
 from ingestion.settings import read_settings
-from ingestion.views.registry import fact_views
-from orchestration.view_comparison import Comparison, Difference, Facts, Scope, Sides, compare, recent_keys
+from ingestion.views.product_counters import NAME
+from ingestion.views.registry import fact_view, fact_views
+from orchestration.counter_comparison import CounterView
+from orchestration.fact_comparison import FactView, Sides
+from orchestration.view_comparison import ComparedView, Comparison, Difference, Sample, Scope
+from sensors.counters_behind import read_counted
 from sensors.stores import Stores
 from sensors.views_behind import read_versions
 
@@ -30,6 +34,8 @@ DESCRIBED = {
     WHOLE: "Every row is what the lake says, and there is no other.",
     SAMPLE: f"The same of {SAMPLED_KEYS} keys that landed lately, on the last {SAMPLED_DATES} event dates.",
 }
+Clock = Callable[[], datetime]
+Pause = Callable[[float], None]
 REPAIR = (
     "Bring the rows again from the lake: materialise views/{view} for the landing hours in which these events came"
     " (a day after they happened, at most, unless the app sent late). A row too many does not go away by that: tell"
@@ -51,7 +57,7 @@ def check_specs() -> list[dg.AssetCheckSpec]:
     """Both depths of every view."""
     return [
         dg.AssetCheckSpec(depth, asset=["views", view], description=description)
-        for view in fact_views()
+        for view in (*fact_views(), NAME)
         for depth, description in DESCRIBED.items()
     ]
 
@@ -64,46 +70,51 @@ def view_checks(
     with closing(stores.broker()) as broker, closing(stores.views()) as store:
         sides = Sides(broker, stores.lake(), store)
         for key in sorted(context.selected_asset_check_keys):
-            facts = read_facts(context.instance, key.asset_key.path[-1])
+            name = key.asset_key.path[-1]
+            view = counters(context.instance, sides, stores) if name == NAME else facts(context.instance, sides, name)
             look = look_at_all if key.name == WHOLE else look_at_sample
-            yield judge(facts.name, key.name, look(sides, facts, lambda: datetime.now(UTC), time.sleep))
+            yield judge(name, key.name, look(view, lambda: datetime.now(UTC), time.sleep))
 
 
-def read_facts(instance: dg.DagsterInstance, name: str) -> Facts:
-    """A view, and how far Dagster brought it."""
-    view = fact_views(read_settings().activity_days)[name]
-    return Facts(name, group(view), view.days, read_versions(instance, name))
+def facts(instance: dg.DagsterInstance, sides: Sides, name: str) -> FactView:
+    """A view of facts, and how far Dagster brought it."""
+    view = fact_view(name, read_settings().activity_days)
+    return FactView(sides, name, group(view), view.days, read_versions(instance, name))
 
 
-def look_at_all(sides: Sides, facts: Facts, clock: Callable[[], datetime], pause: Callable[[float], None]) -> Found:
+def counters(instance: dg.DagsterInstance, sides: Sides, stores: Stores) -> CounterView:
+    """The counters, and what they have seen."""
+    return CounterView(sides.lake, sides.store, stores.warehouse().snapshot, read_counted(instance))
+
+
+def look_at_all(view: ComparedView, clock: Clock, pause: Pause) -> Found:
     """Compare every row that does not expire meanwhile."""
-    return look_twice(sides, facts, Scope(facts.first_date(clock())), clock, pause)
+    return look_twice(view, Scope(view.first_date(clock())), clock, pause)
 
 
-def look_at_sample(sides: Sides, facts: Facts, clock: Callable[[], datetime], pause: Callable[[float], None]) -> Found:
+def look_at_sample(view: ComparedView, clock: Clock, pause: Pause) -> Found:
     """Compare the latest event dates of some keys that landed lately, others each time."""
     now = clock()
-    since = max(now.date() - timedelta(days=SAMPLED_DATES - 1), facts.first_date(now))
-    keys = recent_keys(sides, facts, since, now, now.isoformat(), SAMPLED_FILES, SAMPLED_KEYS)
+    since = max(now.date() - timedelta(days=SAMPLED_DATES - 1), view.first_date(now))
+    keys = view.sample(Sample(since, now.isoformat(), SAMPLED_FILES, SAMPLED_KEYS), now)
     if not keys:
         return Found(Comparison(0, 0, 0), keys=0)
-    return look_twice(sides, facts, Scope(since, tuple(keys)), clock, pause)
+    return look_twice(view, Scope(since, tuple(keys)), clock, pause)
 
 
-def look_twice(
-    sides: Sides, facts: Facts, scope: Scope, clock: Callable[[], datetime], pause: Callable[[float], None]
-) -> Found:
+def look_twice(view: ComparedView, scope: Scope, clock: Clock, pause: Pause) -> Found:
     """Look again where something differs, and keep what still does: at its keys; at everything where it is too much."""
-    first = compare(sides, facts, scope)
+    first = view.compare(scope, clock())
     keys = None if scope.keys is None else len(scope.keys)
     if not first.different:
         return Found(first, keys)
     pause(LOOK_AGAIN_SECONDS)
-    since = max(scope.since, facts.first_date(clock()))
+    now = clock()
+    since = max(scope.since, view.first_date(now))
     if first.different > len(first.differences):
-        return Found(compare(sides, facts, replace(scope, since=since)), keys)
+        return Found(view.compare(replace(scope, since=since), now), keys)
     again = Scope(since, tuple({each.key for each in first.differences}))
-    seen = {(each.key, each.sort) for each in compare(sides, facts, again).differences}
+    seen = {(each.key, each.sort) for each in view.compare(again, now).differences}
     still = tuple(each for each in first.differences if (each.key, each.sort) in seen)
     settled = first.different - len(still)
     return Found(replace(first, different=len(still), differences=still), keys, settled)

@@ -1,4 +1,4 @@
-"""A view of facts beside the lake: which rows it shows that it should not, lacks, or shows otherwise.
+"""A view beside what the lake's events come to: which rows it shows that it should not, lacks, or shows otherwise.
 
 What a view has to show is computed from the lake's files in SQL (the folder `recomputed`) that shares no code with the
 views. Both sides go into a DuckDB of their own, which spills to the disk: memory stays bounded however large the view
@@ -7,26 +7,22 @@ is. What rows were joined with is left out: a row names the catalogue's version,
 
 import itertools
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import duckdb
 import pyarrow as pa
 
-from ingestion.broker import Broker, Topic
-from ingestion.errors import PermanentError, UnknownTopic
-from ingestion.events import EVENT_TYPES
-from ingestion.lake import Lake, LakeTable, Snapshot
+from ingestion.lake import LakeFile, Snapshot
 from ingestion.storage import readable
-from ingestion.tables import event_table
 from ingestion.views import Item, ViewStore, read_all
 
 RECOMPUTED = Path(__file__).parent / "recomputed"
-CART_TYPES = ("product_added", "product_removed", "order_completed")
 JOINED = {"catalogue_version", "product"}
 FIRST_DATE = date(1, 1, 3)
 """No event is before it, and SQL can still count back from it."""
@@ -43,6 +39,10 @@ create table held (key varchar, sort varchar, said varchar);
 create table wanted (key varchar);
 create table reach (topic_id varchar, kafka_partition integer, passed bigint, landed bigint);
 create table ends (topic_id varchar, kafka_partition integer, ended bigint);
+create table happenings (
+    product_id varchar, event_date date, hour varchar, event_type varchar, counts boolean, is_stirred boolean
+);
+create table unbuilt (event_date date);
 create table shape (
     brand varchar, cart_id varchar, category varchar, currency varchar, name varchar, order_id varchar,
     price decimal(18, 4), product_id varchar, quantity bigint, query varchar, total decimal(18, 4), variant varchar
@@ -51,44 +51,25 @@ create table shape (
 
 
 @dataclass(frozen=True)
-class Facts:
-    """A view of facts to compare: the group of its listeners, and the days for which rows are kept (None: for ever).
-
-    `replayed` is the version of each lake table up to which Dagster has brought its rows in.
-    """
-
-    name: str
-    group: str
-    days: int | None = None
-    replayed: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def event_types(self) -> tuple[str, ...]:
-        """The types that it is made of."""
-        return CART_TYPES if self.name == "cart_events" else tuple(EVENT_TYPES)
-
-    def first_date(self, now: datetime) -> date:
-        """The first event date of which no row expires within the hour."""
-        if self.days is None:
-            return FIRST_DATE
-        return (now + timedelta(hours=1)).date() - timedelta(days=self.days - 1)
-
-
-@dataclass(frozen=True)
-class Sides:
-    """What is compared: the view's store with the lake; the log says how far each of them is."""
-
-    broker: Broker
-    lake: Lake
-    store: ViewStore
-
-
-@dataclass(frozen=True)
 class Scope:
     """Which rows are compared: those of event dates from `since` on, of some keys or (None) of all."""
 
     since: date
     keys: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How keys are drawn: of events from `since` on that landed lately, from so many files of each type."""
+
+    since: date
+    salt: str
+    files: int
+    keys: int
+
+    def draw(self, files: Sequence[LakeFile]) -> list[LakeFile]:
+        """Some of the files; with another salt, others."""
+        return Random(self.salt).sample(files, min(self.files, len(files)))  # noqa: S311  no secret
 
 
 @dataclass(frozen=True, order=True)
@@ -114,93 +95,103 @@ class Comparison:
     differences: tuple[Difference, ...] = ()
 
 
-def compare(sides: Sides, facts: Facts, scope: Scope) -> Comparison:
-    """Look once. What moves meanwhile may be taken for a difference where it is not: look again at what differs."""
-    with _scratch() as db:
-        topics = [_recompute(db, sides, facts, scope, event_type) for event_type in facts.event_types]
-        _hold(db, _held(sides.store, facts.name, scope))
-        for topic in topics:
-            _insert(db, "ends", _ends(sides.broker, topic))
-        return _read_comparison(db)
+class ComparedView(Protocol):
+    """A view that can be held against the lake."""
+
+    def first_date(self, now: datetime) -> date:
+        """The first event date of which no row expires within the hour."""
+
+    def sample(self, sample: Sample, now: datetime) -> list[str]:
+        """Some of the keys that the last landing hours touched."""
+
+    def compare(self, scope: Scope, now: datetime) -> Comparison:
+        """Look once. What moves meanwhile may be taken for a difference where it is not: look again at what differs."""
 
 
-def recent_keys(sides: Sides, facts: Facts, since: date, now: datetime, salt: str, files: int, most: int) -> list[str]:
-    """At most `most` keys that the last two landing hours touched, found in at most `files` files of each type."""
-    hours = [f"{now - timedelta(hours=n):%Y-%m-%d-%H}" for n in (0, 1)]
-    landed = []
-    for event_type in facts.event_types:
-        snapshot = sides.lake.table(event_table(event_type)).snapshot()
-        found = [
-            file.uri for file in snapshot.files_since("occurred_at", _midnight(since)) if file.landing_hour in hours
-        ]
-        landed += Random(salt).sample(found, min(files, len(found)))  # noqa: S311  no secret
-    if not landed:
-        return []
-    with _scratch() as db:
-        bound = {"files": readable(db, landed), "since": since, "salt": salt, "most": most}
-        return [key for (key,) in db.execute(_sql("recently_landed"), bound).fetchall()]
+class Scratch:
+    """A DuckDB in which the two sides of one view come together."""
 
-
-def _recompute(
-    db: duckdb.DuckDBPyConnection, sides: Sides, facts: Facts, scope: Scope, event_type: str
-) -> Topic | None:
-    """Write down what the view owes to the events of one type, and how far everybody has come in its topic."""
-    table = event_table(event_type)
-    try:
-        topic = sides.broker.topic(table.topic)
-        positions = sides.broker.positions(facts.group, topic)  # before the view is read: what they name is in it
-    except UnknownTopic:
-        topic, positions = None, {}
-    lake_table = sides.lake.table(table)
-    snapshot = lake_table.snapshot()
-    if topic:
-        replayed = _replayed(lake_table, facts.replayed.get(event_type))
-        _insert(db, "reach", _reach(topic, positions, snapshot, replayed))
-    files = snapshot.files_since("occurred_at", _midnight(scope.since) - timedelta(days=1))
-    if files:
-        db.execute("set variable files = ?", [readable(db, [file.uri for file in files])])
+    def __init__(self, db: duckdb.DuckDBPyConnection, scope: Scope) -> None:
+        self._db, self._scope = db, scope
+        db.execute(SETTING_UP)
         db.execute("set variable since = ?", [scope.since])
         db.execute("set variable is_narrow = ?", [scope.keys is not None])
-        db.execute("delete from wanted")
-        _insert(db, "wanted", ((key,) for key in scope.keys or ()))
-        db.execute(f"create or replace temp view counting as {_sql('counting')}")
-        db.execute(f"insert into owed {_sql(facts.name)}")
-    return topic
+        self.insert("wanted", ([key] for key in scope.keys or ()))
+
+    def set(self, name: str, value: object) -> None:
+        """Set a variable that SQL of `recomputed` asks for."""
+        self._db.execute(f"set variable {name} = ?", [value])
+
+    def insert(self, table: str, rows: Iterable[Sequence[object]]) -> None:
+        """Add rows to a small table."""
+        if entries := [list(row) for row in rows]:
+            self._db.executemany(f"insert into {table} values ({', '.join('?' * len(entries[0]))})", entries)
+
+    def recompute(self, table: str, name: str, snapshot: Snapshot | None = None) -> None:
+        """Add what the SQL `name` finds; in the events of a lake table, where one is given."""
+        if snapshot:
+            files = snapshot.files_since("occurred_at", midnight(self._scope.since) - timedelta(days=1))
+            if not files:
+                return
+            self.set("files", readable(self._db, [file.uri for file in files]))
+            self._db.execute(f"create or replace temp view counting as {sql('counting')}")
+        self._db.execute(f"insert into {table} {sql(name)}")
+
+    def hold(self, rows: Iterator[tuple[str, str, str]]) -> None:
+        """Add rows that the view shows."""
+        names = ("key", "sort", "said")
+        while batch := list(itertools.islice(rows, BATCH)):
+            columns = pa.table(dict(zip(names, map(pa.array, zip(*batch, strict=True)), strict=True)))
+            self._db.register("batch", columns)
+            self._db.execute("insert into held select key, sort, said from batch")
+
+    def compare(self, name: str) -> Comparison:
+        """What the SQL `name` makes of the two sides."""
+        self._db.execute(f"create table compared as {sql(name)}")
+        ((same, pending, different),) = self._db.execute(
+            "select count(*) filter (where not is_different and lake_says = view_says),"
+            " count(*) filter (where not is_different and lake_says is distinct from view_says),"
+            " count(*) filter (where is_different) from compared"
+        ).fetchall()
+        listed = self._db.execute(
+            "select key, sort, lake_says, view_says from compared where is_different order by key, sort limit ?",
+            [MOST_DIFFERENCES],
+        ).fetchall()
+        return Comparison(same, pending, different, tuple(Difference(*row) for row in listed))
 
 
-def _replayed(table: LakeTable, version: int | None) -> Snapshot | None:
-    """The table as Dagster brought it in; None where it did not, or so long ago that the table forgot it."""
-    try:
-        return None if version is None else table.snapshot(version)
-    except PermanentError:
-        return None
+@contextmanager
+def scratch(scope: Scope) -> Iterator[Scratch]:
+    """An empty one, in memory; what does not fit spills to a folder that goes away with it."""
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder, duckdb.connect() as db:
+        db.execute("set temp_directory = ?", [folder])
+        yield Scratch(db, scope)
 
 
-def _reach(
-    topic: Topic, positions: Mapping[int, int], snapshot: Snapshot, replayed: Snapshot | None
-) -> Iterator[tuple[str, int, int, int]]:
-    """The offsets up to which the view has everything, by a listener or by Dagster, and up to which the lake has."""
-    for partition in topic.partitions:
-        passed = max(positions.get(partition, 0), replayed.position(topic.id, partition) if replayed else 0)
-        yield topic.id, partition, passed, snapshot.position(topic.id, partition)
+def draw_keys(name: str, sample: Sample, files: Sequence[LakeFile]) -> list[str]:
+    """The keys that the SQL `name` draws from files."""
+    if not files:
+        return []
+    with duckdb.connect() as db:
+        db.execute("set timezone = 'UTC'")
+        uris = readable(db, [file.uri for file in files])
+        bound = {"files": uris, "since": sample.since, "salt": sample.salt, "most": sample.keys}
+        return [key for (key,) in db.execute(sql(name), bound).fetchall()]
 
 
-def _ends(broker: Broker, topic: Topic | None) -> Iterator[tuple[str, int, int]]:
-    """Where the log ends: what the view shows beyond cannot have come from it."""
-    if topic:
-        for partition, held in broker.bounds(topic.name).items():
-            yield topic.id, partition, held.end
+def landed_in(snapshot: Snapshot, since: date, hours: Iterable[datetime]) -> list[LakeFile]:
+    """The files of some landing hours with events from `since` on."""
+    names = {f"{hour:%Y-%m-%d-%H}" for hour in hours}
+    return [file for file in snapshot.files_since("occurred_at", midnight(since)) if file.landing_hour in names]
 
 
-def _held(store: ViewStore, view: str, scope: Scope) -> Iterator[tuple[str, str, str]]:
-    """The rows that the view shows, each with what it says apart from the catalogue."""
-    first = scope.since.isoformat()
-    for key in store.keys(view) if scope.keys is None else scope.keys:
-        for row in itertools.takewhile(lambda row: row.sort >= first, read_all(store, view, key)):
-            yield key, row.sort, _said(row.item or {})
+def read_rows(store: ViewStore, view: str, key: str) -> Iterator[tuple[str, str, str]]:
+    """The rows of a key, newest first, each with what it says apart from the catalogue."""
+    for row in read_all(store, view, key):
+        yield key, row.sort, said(row.item or {})
 
 
-def _said(item: Item) -> str:
+def said(item: Item) -> str:
     """The item as the SQL of `recomputed` writes it: names in order, `=` before a text and `:` before a number."""
     return ", ".join(
         f"{name}{'=' if isinstance(value, str) else ':'}{value}"
@@ -209,47 +200,11 @@ def _said(item: Item) -> str:
     )
 
 
-def _hold(db: duckdb.DuckDBPyConnection, rows: Iterator[tuple[str, str, str]]) -> None:
-    while batch := list(itertools.islice(rows, BATCH)):
-        columns = pa.table(dict(zip(("key", "sort", "said"), map(pa.array, zip(*batch, strict=True)), strict=True)))
-        db.register("batch", columns)
-        db.execute("insert into held select key, sort, said from batch")
-
-
-def _read_comparison(db: duckdb.DuckDBPyConnection) -> Comparison:
-    db.execute(f"create table compared as {_sql('differences')}")
-    ((same, pending, different),) = db.execute(
-        "select count(*) filter (where not is_different and lake_says = view_says),"
-        " count(*) filter (where not is_different and lake_says is distinct from view_says),"
-        " count(*) filter (where is_different) from compared"
-    ).fetchall()
-    listed = db.execute(
-        "select key, sort, lake_says, view_says from compared where is_different order by key, sort limit ?",
-        [MOST_DIFFERENCES],
-    ).fetchall()
-    return Comparison(same, pending, different, tuple(Difference(*row) for row in listed))
-
-
-def _insert(db: duckdb.DuckDBPyConnection, table: str, rows: Iterable[Sequence[object]]) -> None:
-    if entries := [list(row) for row in rows]:
-        db.executemany(f"insert into {table} values ({', '.join('?' * len(entries[0]))})", entries)
-
-
-@contextmanager
-def _scratch() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in memory, which spills to a folder that goes away with it."""
-    with (
-        tempfile.TemporaryDirectory(prefix="headrace-") as folder,
-        duckdb.connect() as db,
-    ):
-        db.execute("set temp_directory = ?", [folder])
-        db.execute(SETTING_UP)
-        yield db
-
-
-def _sql(name: str) -> str:
+def sql(name: str) -> str:
+    """A file of the folder `recomputed`."""
     return (RECOMPUTED / f"{name}.sql").read_text()
 
 
-def _midnight(day: date) -> datetime:
+def midnight(day: date) -> datetime:
+    """The beginning of a date, UTC."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

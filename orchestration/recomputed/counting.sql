@@ -34,14 +34,15 @@ reached as (
     select fitting.*, reach.topic_id is null or fitting.kafka_offset < reach.passed as is_passed
     from fitting
     left join reach on reach.topic_id = fitting.topic_id and reach.kafka_partition = fitting.kafka_partition
-    where not getvariable('is_narrow') or fitting.visitor in (select key from wanted)
+    where not getvariable('of_wanted') or fitting.visitor in (select key from wanted)
 ),
 
 compared as (
     select
         reached.*,
         min(place) over copies_nearby as earliest,
-        min(place) filter (where is_passed) over copies_nearby as earliest_so_far
+        min(place) filter (where is_passed) over copies_nearby as earliest_so_far,
+        max(kafka_timestamp) over copies_nearby as last_appended
     from reached
     window copies_nearby as (
         partition by source, event_id, event_type, user_id, anonymous_id, device_occurred_at

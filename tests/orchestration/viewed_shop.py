@@ -12,13 +12,10 @@ from ingestion.views.products import Products
 from ingestion.views.registry import fact_view, fact_views
 from ingestion.views.replay import replay_hour
 from ingestion.views.sqlite import SQLiteViews
-from orchestration.view_comparison import Comparison, Facts, Scope, Sides, compare
+from orchestration.fact_comparison import FactView, Sides
+from orchestration.view_comparison import Comparison, Scope
 from tests.platform import NOON, Platform, Stored
 
-ACTIVITY, CARTS = (
-    Facts("user_activity", "listener.user_activity", days=90),
-    Facts("cart_events", "listener.cart_events"),
-)
 EVERYTHING = Scope(date(2026, 4, 1))
 
 
@@ -29,7 +26,9 @@ class ViewedShop:
         self.platform = Platform(folder, all_tables())
         self.path = folder / "views.db"
         self.store = SQLiteViews(self.path, clock=NOON.timestamp)
-        self.sides = Sides(self.platform.broker, self.platform.lake, self.store)
+        sides = Sides(self.platform.broker, self.platform.lake, self.store)
+        self.activity = FactView(sides, "user_activity", "listener.user_activity", days=90)
+        self.carts = FactView(sides, "cart_events", "listener.cart_events")
 
     def publish(self, *events: Stored) -> None:
         """Append events that are all of one type."""
@@ -44,9 +43,9 @@ class ViewedShop:
         """Bring what the lake holds into a view."""
         run(replay_hour(self.platform.lake, self.store, fact_view(view), None, Lookups()), anywhere)
 
-    def compare(self, facts: Facts = ACTIVITY, scope: Scope = EVERYTHING) -> Comparison:
-        """What one look finds."""
-        return compare(self.sides, facts, scope)
+    def compare(self, view: FactView | None = None, scope: Scope = EVERYTHING) -> Comparison:
+        """What one look at a view finds, at the activity where none is named."""
+        return (view or self.activity).compare(scope, NOON)
 
     def damage(self, sql: str) -> None:
         """Change the file behind everybody's back."""

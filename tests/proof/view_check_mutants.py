@@ -2,9 +2,10 @@
 
 from tests.proof.mutant import Mutant
 
-COMPARISON = "tests/orchestration/test_view_comparison.py"
+COMPARISON = "tests/orchestration/test_fact_comparison.py"
+COUNTERS = "tests/orchestration/test_counter_comparison.py"
 CHECKS = "tests/orchestration/test_view_checks.py"
-DIFFERENCES, COUNTING = "orchestration/recomputed/differences.sql", "orchestration/recomputed/counting.sql"
+DIFFERENCES, COUNTING = "orchestration/recomputed/fact_differences.sql", "orchestration/recomputed/counting.sql"
 
 VIEW_CHECK_MUTANTS = (
     Mutant(
@@ -69,5 +70,40 @@ VIEW_CHECK_MUTANTS = (
         " if (each.key, each.sort) in seen)",
         ")",
         CHECKS,
+    ),
+    Mutant(
+        "a product is bought once for each line of an order",
+        "orchestration/recomputed/counted_orders.sql",
+        "list_distinct(list_transform(products, lambda line: line.product_id))",
+        "list_transform(products, lambda line: line.product_id)",
+        COUNTERS,
+    ),
+    Mutant(
+        "what was appended lately has to be counted already",
+        "orchestration/recomputed/counter_differences.sql",
+        "        and stirred.key is null\n",
+        "",
+        COUNTERS,
+    ),
+    Mutant(
+        "a copy that came lately is overlooked",
+        COUNTING,
+        "max(kafka_timestamp) over copies_nearby",
+        "kafka_timestamp",
+        COUNTERS,
+    ),
+    Mutant(
+        "a date that is not built has to be counted already",
+        "orchestration/recomputed/counter_differences.sql",
+        "where unbuilt.event_date between",
+        "where false and unbuilt.event_date between",
+        COUNTERS,
+    ),
+    Mutant(
+        "counters that are behind have to be right",
+        "orchestration/counter_comparison.py",
+        "return None if is_behind else",
+        "return None if False else",
+        COUNTERS,
     ),
 )

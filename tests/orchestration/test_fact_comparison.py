@@ -1,14 +1,15 @@
 """A view of facts beside the lake: what was damaged is seen, and what is only ahead or behind is not."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ingestion.tables import event_table
-from orchestration.view_comparison import Comparison, Facts, Scope, recent_keys
+from orchestration.view_comparison import Comparison, Sample, Scope
 from tests.ingestion.views.landing import later, stored
-from tests.orchestration.viewed_shop import ACTIVITY, CARTS, ViewedShop
+from tests.orchestration.viewed_shop import ViewedShop
 from tests.platform import NOON
 
 VIEWED = "product_viewed"
@@ -21,16 +22,16 @@ def shop(viewed_shop: ViewedShop) -> ViewedShop:
 
 def test_a_view_that_was_kept_up_is_what_the_lake_says(shop: ViewedShop) -> None:
     assert shop.compare() == Comparison(same=3, pending=0, different=0)
-    assert shop.compare(CARTS) == Comparison(same=1, pending=0, different=0)
+    assert shop.compare(shop.carts) == Comparison(same=1, pending=0, different=0)
 
 
 def test_every_type_with_every_field_reads_the_same_on_both_sides(shop: ViewedShop) -> None:
-    for event_type in ACTIVITY.event_types:
+    for event_type in shop.activity.event_types:
         shop.platform.publish(event_type, 20)
     shop.platform.land()
     shop.listen()
     assert shop.compare() == Comparison(same=3 + 13 * 20, pending=0, different=0)
-    assert shop.compare(CARTS) == Comparison(same=1 + 3 * 20, pending=0, different=0)
+    assert shop.compare(shop.carts) == Comparison(same=1 + 3 * 20, pending=0, different=0)
 
 
 @pytest.mark.parametrize("missing", ["e1", "e2", "e3"])
@@ -45,7 +46,7 @@ def test_a_row_that_was_lost_is_a_difference(shop: ViewedShop, missing: str) -> 
 
 def test_a_row_that_says_something_else_is_a_difference(shop: ViewedShop) -> None:
     shop.damage("update rows set item = replace(item, '\"quantity\":2', '\"quantity\":3') where view = 'cart_events'")
-    (difference,) = shop.compare(CARTS).differences
+    (difference,) = shop.compare(shop.carts).differences
     assert "quantity:2" in str(difference.lake_says) and "quantity:3" in str(difference.view_says)
     assert shop.compare().different == 0
 
@@ -54,7 +55,7 @@ def test_a_number_that_became_a_text_is_a_difference(shop: ViewedShop) -> None:
     shop.damage(
         "update rows set item = replace(item, '\"quantity\":2', '\"quantity\":\"2\"') where view = 'cart_events'"
     )
-    assert shop.compare(CARTS).different == 1
+    assert shop.compare(shop.carts).different == 1
 
 
 @pytest.mark.parametrize("at", ["2026-05-01T12:31%", "2026-05-02%"])
@@ -70,7 +71,7 @@ def test_a_copy_whose_tombstone_is_gone_is_a_difference(shop: ViewedShop, at: st
 
 def test_a_row_that_nobody_sent_is_a_difference(shop: ViewedShop) -> None:
     shop.damage("insert into rows select view, key, sort || 'x', 0, item, null from rows where view = 'cart_events'")
-    assert shop.compare(CARTS).different == 1
+    assert shop.compare(shop.carts).different == 1
 
 
 def test_a_row_from_beyond_the_end_of_the_log_is_a_difference(shop: ViewedShop) -> None:
@@ -78,7 +79,7 @@ def test_a_row_from_beyond_the_end_of_the_log_is_a_difference(shop: ViewedShop) 
     shop.damage(
         f"insert into rows select view, key, {later_offset}, 0, item, null from rows where view = 'cart_events'"
     )
-    assert shop.compare(CARTS).different == 1
+    assert shop.compare(shop.carts).different == 1
 
 
 def test_what_the_lake_has_not_landed_is_pending(shop: ViewedShop) -> None:
@@ -115,11 +116,12 @@ def test_where_nobody_listens_what_dagster_brought_in_is_due(shop: ViewedShop) -
     shop.publish(stored(event_id="e5"))
     shop.platform.land()
     shop.replay()
-    assert shop.compare(Facts("user_activity", "nobody", 90)).pending == 0
+    unheard = replace(shop.activity, group="nobody")
+    assert shop.compare(unheard).pending == 0
     shop.damage("delete from rows where view = 'user_activity' and cast(item as text) like '%\"e5\"%'")
-    assert shop.compare(Facts("user_activity", "nobody", 90)).different == 0
+    assert shop.compare(unheard).different == 0
     version = shop.platform.lake.table(event_table(VIEWED)).snapshot().version
-    assert shop.compare(Facts("user_activity", "nobody", 90, {VIEWED: version})).different == 1
+    assert shop.compare(replace(unheard, replayed={VIEWED: version})).different == 1
 
 
 def test_events_of_a_topic_that_was_made_anew_are_due(shop: ViewedShop) -> None:
@@ -138,18 +140,18 @@ def test_what_expired_is_not_compared(shop: ViewedShop) -> None:
     )
     shop.platform.land()
     shop.listen()
-    assert ACTIVITY.first_date(NOON) == date(2026, 2, 1)
-    assert shop.compare(scope=Scope(ACTIVITY.first_date(NOON))) == Comparison(same=4, pending=0, different=0)
+    assert shop.activity.first_date(NOON) == date(2026, 2, 1)
+    assert shop.compare(scope=Scope(shop.activity.first_date(NOON))) == Comparison(same=4, pending=0, different=0)
 
 
-def test_a_row_that_expires_within_the_hour_is_not_compared() -> None:
-    assert ACTIVITY.first_date(datetime(2026, 5, 1, 23, 30, tzinfo=UTC)) == date(2026, 2, 2)
-    assert CARTS.first_date(NOON) < date(2, 1, 1)
+def test_a_row_that_expires_within_the_hour_is_not_compared(shop: ViewedShop) -> None:
+    assert shop.activity.first_date(datetime(2026, 5, 1, 23, 30, tzinfo=UTC)) == date(2026, 2, 2)
+    assert shop.carts.first_date(NOON) < date(2, 1, 1)
 
 
 def test_what_was_joined_is_not_compared(shop: ViewedShop) -> None:
     shop.damage("update rows set item = replace(item, 'Kettle', 'Pot') where view = 'cart_events'")
-    assert shop.compare(CARTS).different == 0
+    assert shop.compare(shop.carts).different == 0
 
 
 def test_only_the_dates_and_keys_that_are_asked_for_are_compared(shop: ViewedShop) -> None:
@@ -165,7 +167,7 @@ def test_only_the_dates_and_keys_that_are_asked_for_are_compared(shop: ViewedSho
 def test_files_that_hold_only_older_events_are_not_opened(shop: ViewedShop) -> None:
     table = shop.platform.lake.table(event_table(VIEWED))
     (before,) = table.snapshot().files()
-    shop.publish(stored(event_id="e5", occurred_at=later(days=5)))
+    shop.publish(stored(event_id="e5", occurred_at=later(days=5)), stored(event_id="e6", occurred_at=later(days=-5)))
     shop.platform.publish(VIEWED, [b"\xff"])
     shop.platform.land()
     recent = table.snapshot().files_since("occurred_at", NOON + timedelta(days=2))
@@ -177,7 +179,7 @@ def test_files_that_hold_only_older_events_are_not_opened(shop: ViewedShop) -> N
 
 def test_the_sample_is_of_visitors_whose_events_have_landed_lately(shop: ViewedShop) -> None:
     def sample(now: datetime = NOON, since: date = date(2026, 5, 1), most: int = 10, salt: str = "x") -> list[str]:
-        return recent_keys(shop.sides, ACTIVITY, since, now, salt, files=20, most=most)
+        return shop.activity.sample(Sample(since, salt, files=20, keys=most), now)
 
     assert sorted(sample()) == ["anonymous:a", "user:u1"]
     assert sample(now=later(hours=2)) == []
