@@ -84,7 +84,7 @@ def held(views: Path, view: str, now: float) -> list[Shown]:
 
 
 def _counting(lake: Path, types: Sequence[str]) -> Iterator[dict[str, Any]]:
-    with duckdb.connect() as db:
+    with duckdb.connect(config={"threads": 1}) as db:
         db.execute("set timezone = 'UTC'")
         for name in types:
             files = DeltaTable(lake / name).file_uris() if (lake / name / "_delta_log").exists() else []
