@@ -84,7 +84,11 @@ def open_views(url: str) -> ViewStore:
         from ingestion.views.sqlite import SQLiteViews
 
         return SQLiteViews(path)
-    raise ConfigurationError(f"HEADRACE_VIEWS is {url!r}; use sqlite:///path/to/views.db")
+    if scheme == "dynamodb":
+        from ingestion.views.dynamodb import open_dynamodb
+
+        return open_dynamodb(path)
+    raise ConfigurationError(f"HEADRACE_VIEWS is {url!r}; use sqlite:///path/to/views.db or dynamodb://region/prefix")
 
 
 def read_all(store: ViewStore, view: str, key: str) -> Iterator[Row]:

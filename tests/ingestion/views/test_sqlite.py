@@ -133,7 +133,18 @@ def test_a_file_that_is_no_store_is_unavailable(tmp_path: Path) -> None:
         SQLiteViews(tmp_path / "views.db")
 
 
-@pytest.mark.parametrize("url", ["dynamodb://eu-central-1/shop", "sqlite://", "/var/views.db", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "cassandra://host/shop",
+        "dynamodb://",
+        "dynamodb://eu-central-1",
+        "dynamodb://eu-central-1/a b",
+        "sqlite://",
+        "/var/views.db",
+        "",
+    ],
+)
 def test_a_url_without_an_adapter_names_the_setting(url: str) -> None:
     with pytest.raises(ConfigurationError, match="HEADRACE_VIEWS"):
         open_views(url)
