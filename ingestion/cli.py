@@ -6,10 +6,10 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import httpx
@@ -24,7 +24,7 @@ from ingestion.audit import Balance, audit_when_settled
 from ingestion.broker import Broker, open_broker
 from ingestion.catalogue import print_catalogue
 from ingestion.collector import Collector, Timing
-from ingestion.errors import HeadraceError
+from ingestion.errors import ConfigurationError, HeadraceError
 from ingestion.events import EVENT_TYPES
 from ingestion.intake import BodyLimits
 from ingestion.keys import KeyFile, Keyring
@@ -42,8 +42,11 @@ from ingestion.views import MAX_PAGE, open_views
 from ingestion.views.facts import Lookups
 from ingestion.views.products import ProductFile
 from ingestion.views.reading import DEFAULT_DAYS, DEFAULT_LIMIT, READERS, answer
-from ingestion.views.registry import fact_views
+from ingestion.views.registry import fact_views, stored_views
 from ingestion.warehouse import open_warehouse, read
+
+if TYPE_CHECKING:  # boto3 is imported by the commands that need it
+    from ingestion.views.dynamodb_tables import Tables
 
 console = Console()
 SHOWN_ROWS = 200
@@ -144,6 +147,37 @@ def view_command(name: str, key: str, limit: int | None, page: str | None, as_js
     else:
         view_report.print_answer(console, found)
         view_report.print_next(console, found)
+
+
+@cli.group("views")
+def views_group() -> None:
+    """The tables of the views' store, where it has some: DynamoDB."""
+
+
+@views_group.command("plan")
+def views_plan() -> None:
+    """Print what `apply` would change."""
+    with _view_tables() as tables:
+        view_report.print_plan(console, tables.plan(stored_views()))
+
+
+@views_group.command("apply")
+def views_apply() -> None:
+    """Create and change tables so that every view has its own; refused where that could lose something."""
+    with _view_tables() as tables:
+        steps = tables.plan(stored_views())
+        view_report.print_plan(console, steps)
+        tables.apply(steps)
+
+
+@contextmanager
+def _view_tables() -> "Iterator[Tables]":
+    from ingestion.views.dynamodb import DynamoDBViews
+
+    with closing(open_views(read_settings().views_url)) as store:
+        if not isinstance(store, DynamoDBViews):
+            raise ConfigurationError(f"HEADRACE_VIEWS is {read_settings().views_url!r}: it needs no tables made for it")
+        yield store.tables
 
 
 @cli.command("load")

@@ -1,11 +1,17 @@
 """What a view says of a key, for people."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
 from ingestion.views.product_counters import COUNTS
 from ingestion.views.reading import Answer
+
+if TYPE_CHECKING:
+    from ingestion.views.dynamodb_tables import Step
 
 ENVELOPE = ("occurred_at", "event_type", "event_id")
 
@@ -48,6 +54,15 @@ def _counters(answer: Answer, title: str) -> Grid:
     grid.add_section()
     grid.add_row("together", *(f"{answer['totals'][name]:,}" for name in COUNTS))
     return grid
+
+
+def print_plan(console: Console, steps: "Sequence[Step]") -> None:
+    """Print what has to change in the tables of the views, and what is only said."""
+    for step in steps:
+        note = "" if step.operation else f" ({step.kind})"
+        console.print(f"{step.table} {step.text}{note}", markup=False, highlight=False, soft_wrap=True)
+    if not any(step.operation for step in steps):
+        console.print("nothing to change")
 
 
 def _line(line: Answer) -> tuple[str, int, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from ingestion.errors import UnknownView
+from ingestion.views import product_counters
 from ingestion.views.cart_events import cart_events
 from ingestion.views.facts import View
 from ingestion.views.user_activity import user_activity
@@ -19,3 +20,9 @@ def fact_view(name: str, activity_days: int = 90) -> View:
     if name not in views:
         raise UnknownView(f"there is no view {name!r}; the views are {', '.join(views)}")
     return views[name]
+
+
+def stored_views() -> tuple[str, ...]:
+    """Every name under which the views' store keeps something: what a store with tables needs one for."""
+    facts = (name for view in fact_views().values() for name in (view.name, view.claims))
+    return (*facts, product_counters.NAME)
