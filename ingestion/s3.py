@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 import boto3
@@ -179,7 +179,9 @@ def _connection() -> dict[str, str]:
     }
 
 
+@lru_cache(10_000)
 def _head(path: str) -> Any:
+    """What S3 says of an object; asked once, for what is in the lake is never written again."""
     bucket, key = _parts(path)
     with _answered(path):
         return obstore.head(store(bucket), key)
