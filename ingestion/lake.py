@@ -112,6 +112,17 @@ class LakeTable:
                 self._create()
                 return self._at(version)
 
+    def latest(self, known: int = -1) -> int:
+        """The last version. Where the table had version `known` already, its log need not be read for that.
+
+        For a look that may err: where somebody took an entry out of the log, it stops there.
+        """
+        if known < 0 or not self._storage.exists(self._entry(known)):
+            return self.snapshot().version
+        while self._storage.exists(self._entry(known + 1)):
+            known += 1
+        return known
+
     def delta(self, version: int | None = None) -> DeltaTable:
         """The table as Delta's library has it."""
         return DeltaTable(self.uri, version=version, storage_options=dict(self._storage.options))

@@ -67,6 +67,15 @@ class Bucket:
         with _answered(self.uri(name)):
             return bytes(obstore.get(store(self._bucket), self._key(name)).bytes())
 
+    def exists(self, name: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            with _answered(self.uri(name)):
+                obstore.head(store(self._bucket), self._key(name))
+        except FileNotFoundError:
+            return False
+        return True
+
     def sync(self, names: Iterable[str]) -> None:
         """Nothing: what was answered is durable."""
 

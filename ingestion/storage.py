@@ -35,6 +35,9 @@ class Storage(Protocol):
     def read(self, name: str) -> bytes:
         """What is in a file. Raises FileNotFoundError, and LakeUnavailable where the storage does not answer."""
 
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file. Raises LakeUnavailable."""
+
     def sync(self, names: Iterable[str]) -> None:
         """Make written files durable, with the folders that they are in."""
 
@@ -92,6 +95,10 @@ class Folder:
     def read(self, name: str) -> bytes:
         """What is in a file."""
         return (self.path / name).read_bytes()
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.path / name).exists()
 
     def sync(self, names: Iterable[str]) -> None:
         """Write files through to the disk, with the folders that they are in and those above these."""

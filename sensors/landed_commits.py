@@ -71,7 +71,7 @@ def build_landed_commits(job_name: str, hours: dg.TimeWindowPartitionsDefinition
     def landed_commits(context: dg.SensorEvaluationContext, stores: dg.ResourceParam[Stores]) -> dg.SensorResult:
         """Asks for one load of all commits that are not in the warehouse yet."""
         lake, seen = stores.lake(), json.loads(context.cursor or "{}")
-        states = [lake_state(context, lake, table) for table in all_tables()]
+        states = [lake_state(context, lake, table, seen.get(table.name, -1)) for table in all_tables()]
         landed = [landing(lake, state) for state in states if seen.get(state.name) != state.version]
         cursor = json.dumps({state.name: state.version for state in states})
         attempts = read_attempts(context.instance, job_name)
@@ -87,10 +87,10 @@ def build_landed_commits(job_name: str, hours: dg.TimeWindowPartitionsDefinition
     return landed_commits
 
 
-def lake_state(context: dg.SensorEvaluationContext, lake: Lake, table: Table) -> LakeState:
-    """A lake table beside the last materialisation of its raw table."""
+def lake_state(context: dg.SensorEvaluationContext, lake: Lake, table: Table, seen: int) -> LakeState:
+    """A lake table, which had version `seen` already, beside the last materialisation of its raw table."""
     lake_table = lake.table(table)
-    version = lake_table.snapshot().version
+    version = lake_table.latest(seen)
     event = context.instance.get_latest_materialization_event(dg.AssetKey(["raw", table.name]))
     said = event.asset_materialization.metadata.get(LOADED_VERSION) if event and event.asset_materialization else None
     if event is None or said is None or not isinstance(said.value, int):

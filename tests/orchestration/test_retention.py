@@ -85,7 +85,7 @@ def test_sensors_go_on_from_what_stays(kept: Control) -> None:
     before = kept.tick("stale_dates")
     assert before.run_requests
     assert prune(kept.instance, later(MONTH), FORTNIGHT).runs == 2
-    state = lake_state(dg.build_sensor_context(kept.instance), Stores().lake(), VIEWS)
+    state = lake_state(dg.build_sensor_context(kept.instance), Stores().lake(), VIEWS, -1)
     assert (state.loaded, state.version) == (2, 2), "what is loaded is still known"
     after = kept.tick("stale_dates")
     assert after.run_requests and after.run_requests[0].tags == before.run_requests[0].tags

@@ -136,6 +136,11 @@ class LakeContract:
         assert file.landing_hour == "2026-05-01-12" and read_file(file).num_rows == 2
         assert list(views_table.commits(2)) == [] and list(views_table.commits(0, until=1)) == [first]
 
+    def test_the_last_version_is_found_from_any_that_was_known(self, views_table: LakeTable) -> None:
+        for start in range(3):
+            append(views_table, start, start + 1)
+        assert [views_table.latest(known) for known in (-1, 0, 2, 3, 99)] == [3] * 5
+
     def test_files_are_found_by_their_landing_hour(self, views_table: LakeTable) -> None:
         append(views_table, 0, 5)
         append(views_table, 5, 7, at=NOON_US + HOUR_US)
