@@ -4,12 +4,14 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import collector, funnel, lander, latency, loader, models
+from benchmarks import collector, funnel, lander, latency, listener, loader, models, read_service
 from benchmarks.workload import machine
 
 BENCHMARKS = {
     "collector": collector,
     "lander": lander,
+    "listener": listener,
+    "read_service": read_service,
     "loader": loader,
     "models": models,
     "funnel": funnel,
