@@ -62,8 +62,8 @@ def replace(db: DynamoDB, pool: Executor, table: str, key: str, version: int, pa
     names = [f"{head.generation}{number:06}" for number in range(head.parts)]
     for _ in pool.map(lambda name, text: _put_part(db, table, key, name, text), names, texts):
         pass
-    before, current = _publish(db, table, key, head, packed)
-    if head.parts or (before and before.parts):
+    current, has_garbage = _publish(db, table, key, head, packed)
+    if head.parts or has_garbage:
         _sweep(db, table, key, current)
 
 
@@ -81,8 +81,8 @@ def find_head(db: DynamoDB, table: str, key: str) -> Head | None:
     return head_of(db.call("get_item", TableName=table, Key=address, ConsistentRead=True).get("Item", {}))
 
 
-def _publish(db: DynamoDB, table: str, key: str, head: Head, packed: Sequence[Packed]) -> tuple[Head | None, Head]:
-    """The head that was there before, and the one that is there now."""
+def _publish(db: DynamoDB, table: str, key: str, head: Head, packed: Sequence[Packed]) -> tuple[Head, bool]:
+    """The head that is there now, and whether older parts may be."""
     item = {
         "key": {"S": key},
         "sort": {"S": HEAD},
@@ -103,9 +103,9 @@ def _publish(db: DynamoDB, table: str, key: str, head: Head, packed: Sequence[Pa
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         ).get("Attributes", {})
     except ConditionFailed as failed:
-        current = head_of(failed.item) or head
-        return current, current
-    return head_of(before), head
+        return head_of(failed.item) or head, True
+    there = head_of(before)
+    return head, there is not None and there.parts > 0
 
 
 def _sweep(db: DynamoDB, table: str, key: str, head: Head) -> None:
@@ -174,7 +174,7 @@ def _encode(part: Sequence[Packed]) -> str:
 
 
 def _readable_until(packed: Sequence[Packed]) -> Values:
-    """`empty`, or until when a row can be read, or nothing: for whoever looks for keys."""
+    """Until when a row can be read, where that ends: for whoever looks for keys."""
     if not packed:
         return {"until": {"N": "0"}}
     expiries = [row.expires_at for row in packed if row.expires_at is not None]
