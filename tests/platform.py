@@ -114,17 +114,17 @@ class Platform:
         number = next(self._numbers)
         return rejection(number) if event_type == "rejected" else event(event_type, number)
 
-    def lander(self, rotation: Rotation | None = None) -> Lander:
+    def lander(self, rotation: Rotation | None = None, whole: bool = False) -> Lander:
         """A lander of its own, whose buffers are due when a round is flushed."""
-        return Lander(self.broker, self.lake, self.tables, rotation or Rotation(), clock=lambda: 0.0)
+        return Lander(self.broker, self.lake, self.tables, rotation or Rotation(), lambda: 0.0, whole)
 
     def another_broker(self) -> EmbeddedBroker:
         """Another client of the log, which is a member of its own."""
         return EmbeddedBroker(self.broker.path, clock=self.now_us)
 
     def land(self, lander: Lander | None = None) -> Landed:
-        """One round that commits whatever was read."""
-        return run((lander or self.lander()).round(flush=True), _anywhere)
+        """One round that commits whatever was read; of every partition, where no lander is named."""
+        return run((lander or self.lander(whole=True)).round(flush=True), _anywhere)
 
     def load(self) -> list[Loaded]:
         """Load every table."""
