@@ -183,9 +183,8 @@ def test_what_was_read_is_landed_though_it_has_another_owner_now(platform: Platf
 def test_a_lander_of_the_whole_does_not_wait_for_who_else_is_there(platform: Platform, views: Table) -> None:
     another_lander(platform)._ask()
     platform.publish("product_viewed", 20)
-    assert platform.land().rows < 20
-    lander = Lander(platform.broker, platform.lake, [views], Rotation(), lambda: 0.0, whole=True)
-    platform.land(lander)
+    assert platform.land(platform.lander()).rows < 20
+    platform.land(platform.lander(whole=True))
     assert landed_rows(platform, views) == 20
 
 
