@@ -151,7 +151,7 @@ def view_command(name: str, key: str, limit: int | None, page: str | None, as_js
 
 @cli.group("views")
 def views_group() -> None:
-    """The tables of the views' store, where it has some: DynamoDB."""
+    """Repair the views; make the tables of their store, where it has some: DynamoDB."""
 
 
 @views_group.command("plan")

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import click
 
-from ingestion.cli import TABLE, cli, console, main
+from ingestion.cli import TABLE, cli, console, main, views_group
 from ingestion.settings import read_settings
+from ingestion.views import product_counters
+from ingestion.views.registry import fact_views
 from ingestion.warehouse import open_warehouse
 
 __all__ = ["cli", "main"]
 
 DATE = click.DateTime(["%Y-%m-%d"])
+MATERIALISED = click.Choice([*fact_views(), product_counters.NAME])
 
 
 @cli.command()
@@ -53,6 +56,23 @@ def replay(first: str, last: str, names: tuple[str, ...], build: bool) -> None:
         if is_done and build:
             is_done = runs.build(instance, console)
     sys.exit(0 if is_done else 1)
+
+
+@views_group.command("repair")
+@click.option("--from", "first", required=True, help="First landing hour, like 2026-11-20-10, or date (UTC).")
+@click.option("--to", "last", required=True, help="Last landing hour or date; included.")
+@click.option("--view", "names", multiple=True, type=MATERIALISED, help="Only this view; may be repeated.")
+def repair(first: str, last: str, names: tuple[str, ...]) -> None:
+    """Bring a range of landing hours into the views again from the lake, and count the products of its dates again.
+
+    Safe at any time, any number of times. After a change of the catalogue it joins those events anew.
+    """
+    from orchestration import runs
+    from orchestration.instance import open_instance
+
+    first, last = runs.hours_between(first, last, datetime.now(UTC))
+    with open_instance(read_settings()) as instance:
+        sys.exit(0 if runs.repair(instance, console, first, last, names) else 1)
 
 
 @cli.command("build")

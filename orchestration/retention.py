@@ -24,6 +24,8 @@ ROUTINE = timedelta(hours=6)
 ROUTINE_JOBS = (
     "load_raw",
     "build_models",
+    "fill_views",
+    "count_products",
     "check_raw",
     "check_recent",
     "check_models",

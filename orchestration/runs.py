@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 from rich.console import Console
@@ -14,8 +15,10 @@ from ingestion.errors import ConfigurationError
 from ingestion.warehouse import Staleness
 from orchestration.dbt_runner import hash_definitions
 from orchestration.partitions import DATES, HOUR_FORMAT, HOURS
+from orchestration.views import fact_keys
 from sensors.attempts import RANGE_END, RANGE_START
 from sensors.conditions import why_it_failed
+from sensors.counters_behind import COUNTERS_KEY
 from sensors.stale_dates import Build, decide, decide_everything, split
 from sensors.stores import Stores
 
@@ -53,6 +56,34 @@ def replay(instance: dg.DagsterInstance, console: Console, first: str, last: str
         if event.partition in (None, first) and event.asset_key and rows:  # one event per partition, all alike
             console.print(f"  {event.asset_key.path[-1]}: {rows.value:,} rows")
     return result.success
+
+
+def repair(instance: dg.DagsterInstance, console: Console, first: str, last: str, views: Collection[str]) -> bool:
+    """Bring landing hours into some views (or into all) again, and say what that changed; whether all succeeded."""
+    named = {dg.AssetKey(["views", view]) for view in views} or {*fact_keys(), COUNTERS_KEY}
+    is_done = True
+    if facts := named.difference({COUNTERS_KEY}):
+        job = _job("repair_views").get_subset(asset_selection=facts)
+        result = _execute(instance, console, job, first, last, f"bringing hours {first} to {last} into the views again")
+        is_done = result.success
+        for name, said in _said(result, first):
+            console.print(f"  {name}: {said['rows']:,} rows, {said['rows_changed']:,} of them changed")
+    if COUNTERS_KEY in named:
+        first, last = first[: len(DAY)], last[: len(DAY)]
+        doing = f"counting products of {first} to {last} again"
+        result = _execute(instance, console, _job("recount_products"), first, last, doing)
+        is_done &= result.success
+        for name, said in _said(result, first):
+            console.print(f"  {name}: {said['products']:,} products of {said['dates']:,} dates")
+    return is_done
+
+
+def _said(result: dg.ExecuteInProcessResult, first: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a run says of each of its views: of its partitions the first, since all say the same."""
+    for event in result.get_asset_materialization_events():
+        metadata = event.materialization.metadata
+        if event.partition == first and event.asset_key and len(metadata) > 1:
+            yield event.asset_key.path[-1], {name: value.value for name, value in metadata.items()}
 
 
 def build(instance: dg.DagsterInstance, console: Console) -> bool:

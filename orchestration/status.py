@@ -25,7 +25,10 @@ BUSY_SECONDS = 1.0
 """How long to wait for the warehouse; a build may hold it for minutes."""
 
 LATE_SECONDS = 300.0
-JOBS = ("load_raw", "build_models", "check_recent", "check_raw", "check_models", "replay_raw", "prune_history")
+JOBS = (
+    "load_raw", "build_models", "fill_views", "count_products", "check_recent", "check_raw", "check_models",
+    "replay_raw", "repair_views", "recount_products", "prune_history",
+)  # fmt: skip
 LEDGER = "select table_name, max(version), cast(sum(rows) as bigint) from headrace.load_ledger group by table_name"
 
 

@@ -98,13 +98,14 @@ class Filling:
         self._reach = crash_at(read_settings().crash_at)
 
     def fill(self, versions: Mapping[str, int], hours: Sequence[str]) -> Mapping[str, Any]:
-        """Bring what the view lacks that has the lake's `versions`, then `hours` again, and say what came of it."""
+        """Bring what the view lacks that has the lake's `versions`, and `hours` again; say what came of it."""
         lacked, total = read_lacked(self._lake, self._broker, self._view, versions), Written()
         for event_type, missing in lacked.items():
             table = event_table(event_type)
             if missing.files:
                 self._lake.table(table).sync(missing.after)
-                steps = replay_files(self._store, self._view, table, missing.files, self._lookups)
+                files = [file for file in missing.files if file.landing_hour not in hours]
+                steps = replay_files(self._store, self._view, table, files, self._lookups)
                 total.add(run(steps, self._reach))
         for hour in hours:
             total.add(run(replay_hour(self._lake, self._store, self._view, hour, self._lookups), self._reach))

@@ -92,6 +92,26 @@ def test_a_replay_is_one_run_that_dagster_shows(control: Control) -> None:
         assert kept.get_materialized_partitions(dg.AssetKey(["raw", "cart_viewed"])) == {hour}
 
 
+def test_views_are_repaired_by_landing_hours_and_counters_by_their_dates(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instance, "open_instance", lambda settings: nullcontext(control.instance))
+    control.land("product_added", events=4)
+    control.platform.load()
+    today = f"{control.platform.now:%Y-%m-%d}"
+    early = headrace("views", "repair", "--from", today, "--to", today, "--view", "product_counters")
+    assert early.exit_code == 1 and "headrace build" in " ".join(early.output.split())
+    assert headrace("build").exit_code == 0
+    for changed in (4, 0):
+        done = headrace("views", "repair", "--from", today, "--to", today)
+        assert done.exit_code == 0, done.output
+        assert f"  user_activity: 4 rows, {changed} of them changed\n" in done.output
+        assert f"  cart_events: 4 rows, {changed} of them changed\n" in done.output
+        assert "  product_counters: 4 products of " in done.output
+    only = headrace("views", "repair", "--from", today, "--to", today, "--view", "cart_events")
+    assert "cart_events" in only.output and "user_activity" not in only.output
+
+
 def test_what_is_stale_is_built_without_a_daemon(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instance, "open_instance", lambda settings: nullcontext(control.instance))
     control.land("cart_viewed", events=4)
