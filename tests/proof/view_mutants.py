@@ -6,7 +6,92 @@ PROOF = "tests/proof/test_view_interleavings.py"
 FACTS = "tests/ingestion/views/test_facts.py"
 CONTRACT = "tests/ingestion/views/test_sqlite.py"
 
+COUNTING = "tests/ingestion/views/test_product_counters.py"
+COUNTER_PROOF = "tests/proof/test_counter_interleavings.py"
+REPLACE = "            store.replace(NAME, key, recounted.version, rows)\n"
+
 VIEW_MUTANTS = (
+    Mutant(
+        "counters are counted up",
+        "ingestion/views/product_counters.py",
+        REPLACE,
+        "            before = {row.sort: row.item or {} for row in read_all(store, NAME, key)}\n"
+        "            for row in rows:\n"
+        "                for name in COUNTS:\n"
+        "                    row.item[name] += before.get(row.sort, {}).get(name, 0)\n" + REPLACE,
+        f"{COUNTING} {COUNTER_PROOF}",
+    ),
+    Mutant(
+        "counters are upserted hour by hour",
+        "ingestion/views/product_counters.py",
+        REPLACE,
+        "            store.upsert(NAME, rows)\n",
+        f"{COUNTING} {COUNTER_PROOF}",
+    ),
+    Mutant(
+        "the version of the counters is the wall clock",
+        "ingestion/views/product_counters.py",
+        REPLACE,
+        "            import time\n\n            now = time.time_ns()\n"
+        "            store.replace(NAME, key, now, [row._replace(version=now) for row in rows])\n",
+        f"{COUNTING} {COUNTER_PROOF}",
+    ),
+    Mutant(
+        "a product that lost its last counted event is not looked at",
+        "ingestion/views/product_counters.py",
+        "left join hours on",
+        "inner join hours on",
+        f"{COUNTING} {COUNTER_PROOF}",
+    ),
+    Mutant(
+        "the dates beside a built one are not recounted",
+        "ingestion/views/product_counters.py",
+        "COPIES_REACH_DAYS = 1\n",
+        "COPIES_REACH_DAYS = 0\n",
+        f"{COUNTING} {COUNTER_PROOF}",
+    ),
+    Mutant(
+        "a publication has no number of its own",
+        "ingestion/warehouse/duckdb.py",
+        '    db.execute("update headrace.load_lock set loads = loads + 1")\n    (number,)',
+        "    (number,)",
+        "tests/ingestion/warehouse/test_readers.py",
+    ),
+    Mutant(
+        "a publication that failed is counted",
+        "ingestion/warehouse/duckdb.py",
+        '                db.execute("delete from headrace.published where load_seq = ?", [number])\n',
+        "",
+        "tests/ingestion/warehouse/test_readers.py",
+    ),
+    Mutant(
+        "a publication does not say what it shows a build of",
+        "orchestration/models.py",
+        "publish(warehouse, dates)\n    if",
+        "publish(warehouse, [])\n    if",
+        "tests/orchestration/test_product_counters.py",
+    ),
+    Mutant(
+        "a backfill of counters forgets what is pending",
+        "orchestration/product_counters.py",
+        "sorted({*dates_published(query, counted), *named})",
+        "sorted(named)",
+        "tests/orchestration/test_product_counters.py",
+    ),
+    Mutant(
+        "a view of facts is filled where a listener keeps it up",
+        "sensors/views_behind.py",
+        "snapshot.position(topic.id, p) > position}",
+        "snapshot.position(topic.id, p) > 0}",
+        "tests/sensors/test_views_behind.py",
+    ),
+    Mutant(
+        "what a listener stopped in is not brought",
+        "sensors/views_behind.py",
+        "covered.end > behind.get(",
+        "covered.start > behind.get(",
+        "tests/sensors/test_views_behind.py",
+    ),
     Mutant(
         "the listener's position is committed before the write",
         "ingestion/listener.py",

@@ -116,6 +116,39 @@ def failing_cp(path: Path) -> Path:
     return folder
 
 
+def numbers(platform: Platform) -> tuple[int, dict[str, int]]:
+    """The number of the publication, and that of the last one that shows a build of each date."""
+    (number,) = read(platform.warehouse, "select loads from headrace.load_lock")["loads"].to_pylist()
+    noted = read(platform.warehouse, "select event_date, max(load_seq) as number from headrace.published group by 1")
+    return number, {str(row["event_date"]): row["number"] for row in noted.to_pylist()}
+
+
+def test_every_publication_has_a_number_of_its_own_and_names_the_dates_built_for_it(platform: Platform) -> None:
+    platform.warehouse.publish(["2026-05-01", "2026-05-02"])
+    first, noted = numbers(platform)
+    assert noted == {"2026-05-01": first, "2026-05-02": first}
+    platform.warehouse.publish(["2026-05-02"])
+    second, noted = numbers(platform)
+    assert second > first, "though nothing was loaded or built meanwhile"
+    assert noted == {"2026-05-01": first, "2026-05-02": second}
+    assert platform.warehouse.staleness().published == second
+    platform.warehouse.publish()
+    assert numbers(platform)[0] > second and platform.warehouse.staleness().published == second
+    assert len(platform.warehouse.query("from headrace.published")) == 2, "what is no news any more is forgotten"
+
+
+def test_a_publication_that_failed_showed_nothing(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform.warehouse.publish(["2026-05-01"])
+    before = platform.warehouse.staleness().published
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(failing_cp(platform.path)))
+        with pytest.raises(TransientError):
+            platform.warehouse.publish(["2026-05-01", "2026-05-02"])
+    assert platform.warehouse.staleness().published == before
+    platform.warehouse.publish()
+    assert numbers(platform)[1] == {"2026-05-01": before}
+
+
 def test_one_snapshot_sees_one_publication(platform: Platform) -> None:
     arrive(platform)
     platform.warehouse.publish()
