@@ -112,11 +112,15 @@ def listen(once: bool, names: tuple[str, ...]) -> None:
     """Run the listener: records of the log in, rows of the views out."""
     settings = read_settings()
     store = open_views(settings.views_url)
-    views = [view for view in fact_views(settings.activity_days).values() if view.name in names or not names]
+    views = fact_views(settings.activity_days, settings.cart_days).values()
     catalogue = ProductFile(settings.catalogue) if settings.catalogue else None
     with closing(_open_log(settings)) as broker:
         listener = Listener(
-            broker, store, views, lambda: Lookups(catalogue.products()) if catalogue else Lookups(), whole=once
+            broker,
+            store,
+            [view for view in views if view.name in names or not names],
+            lambda: Lookups(catalogue.products()) if catalogue else Lookups(),
+            whole=once,
         )
         processes.listen(listener, store, crash_at(settings.crash_at), once)
 

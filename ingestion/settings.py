@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="port the collector listens on")
     read_port: int = Field(8081, ge=0, le=65535, description="port the read service listens on")
     activity_days: int = Field(90, ge=1, le=36_500, description="days that a visitor's activity is kept in its view")
+    cart_days: int = Field(90, ge=1, le=36_500, description="days that a cart's events are kept in their view")
     dagster_port: int = Field(3000, ge=0, le=65535, description="port of Dagster's UI, on 127.0.0.1")
     cors_origins: str = Field("*", description="origins that browsers may send from, comma-separated")
     commit_interval_ms: int = Field(5, ge=0, description="how long a group commit waits for company")

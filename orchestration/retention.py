@@ -9,7 +9,7 @@ Dagster has no call for this: its `delete_run` takes the materialisations too, a
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ import dagster as dg
 from sqlalchemy import text
 
 from ingestion.settings import read_settings
+from ingestion.views import open_views
 
 ROUTINE = timedelta(hours=6)
 ROUTINE_JOBS = (
@@ -121,7 +122,18 @@ def prune_runs(context: dg.OpExecutionContext) -> None:
     context.log.info("deleted: %d runs, %d reports, %d answers of checks", done.runs, done.reports, done.answers)
 
 
-@dg.job(description="Deletes old runs with their messages and logs.", executor_def=dg.in_process_executor)
+@dg.op
+def prune_views(context: dg.OpExecutionContext) -> None:
+    """Deletes the views' rows that expired: a listener does so too, where one runs."""
+    with closing(open_views(read_settings().views_url)) as store:
+        context.log.info("deleted: %d rows of views", store.expire())
+
+
+@dg.job(
+    description="Deletes old runs with their messages and logs, and the views' rows that expired.",
+    executor_def=dg.in_process_executor,
+)
 def prune_history() -> None:
-    """One op."""
+    """Two ops that do not wait for each other."""
     prune_runs()
+    prune_views()

@@ -9,14 +9,14 @@ from ingestion.views.facts import View
 from ingestion.views.user_activity import user_activity
 
 
-def fact_views(activity_days: int = 90) -> Mapping[str, View]:
+def fact_views(activity_days: int = 90, cart_days: int = 90) -> Mapping[str, View]:
     """The views of facts."""
-    return {view.name: view for view in (user_activity(activity_days), cart_events())}
+    return {view.name: view for view in (user_activity(activity_days), cart_events(cart_days))}
 
 
-def fact_view(name: str, activity_days: int = 90) -> View:
+def fact_view(name: str, activity_days: int = 90, cart_days: int = 90) -> View:
     """The view of facts with this name; UnknownView where there is none."""
-    views = fact_views(activity_days)
+    views = fact_views(activity_days, cart_days)
     if name not in views:
         raise UnknownView(f"there is no view {name!r}; the views are {', '.join(views)}")
     return views[name]

@@ -315,6 +315,7 @@ def test_a_listener_fills_the_views_that_view_prints(
     headrace: Headrace, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADRACE_ACTIVITY_DAYS", "36500")
+    monkeypatch.setenv("HEADRACE_CART_DAYS", "36500")
     broker = EmbeddedBroker(home / "log.sqlite")
     broker.ensure_topics([table.topic for table in all_tables()])
     broker.publish([record(event("product_added", 1, name="Kettle", quantity=2))])

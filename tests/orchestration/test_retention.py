@@ -7,6 +7,8 @@ import dagster as dg
 import pytest
 
 from ingestion.tables import event_table
+from ingestion.views import Row
+from ingestion.views.sqlite import SQLiteViews
 from orchestration.retention import ROUTINE_JOBS, prune
 from sensors.landed_commits import lake_state
 from sensors.stale_dates import REPORT_KEY
@@ -140,6 +142,17 @@ def test_the_job_keeps_what_the_setting_says(kept: Control, monkeypatch: pytest.
     old = kept.instance.create_run_for_job(repository().get_job("prune_history"), status=dg.DagsterRunStatus.FAILURE)
     assert kept.execute("prune_history").success
     assert kept.instance.get_run_by_id(old.run_id) is not None
+
+
+def test_the_job_deletes_rows_of_views_that_expired(kept: Control) -> None:
+    """Where Dagster fills the views no listener does it."""
+    store = SQLiteViews(kept.platform.path / "views.db")
+    store.upsert(
+        "cart_events", [Row("user:u1", sort, 1, {}, expires_at) for sort, expires_at in (("a", 1), ("b", None))]
+    )
+    assert kept.execute("prune_history").success
+    assert store._db.execute("select sort from rows").fetchall() == [("b",)]
+    store.close()
 
 
 def test_the_jobs_that_run_all_day_are_there() -> None:

@@ -87,7 +87,7 @@ def due(
     wanted = [name for name in types if view == "user_activity" or name in CART_TYPES]
     found = []
     for row in _asked(lake, wanted, COUNTING):
-        if view == "user_activity" and (row["day"] + days) * 86_400 <= now:
+        if (row["day"] + days) * 86_400 <= now:
             continue
         item = {name: row[name] for name in SHOWN[view] if row.get(name) is not None}
         item |= {"event_id": row["event_id"], "event_type": row["event_type"], "occurred_at": row["occurred_text"]}

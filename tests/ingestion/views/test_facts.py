@@ -1,5 +1,5 @@
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ingestion.steps import run
 from ingestion.views import MAX_ITEM_BYTES, Row, ViewStore
+from ingestion.views.cart_events import cart_events
 from ingestion.views.facts import Lookups, View, fact, write
 from ingestion.views.landed import LandedEvent
 from ingestion.views.sqlite import SQLiteViews
@@ -80,11 +81,12 @@ def test_one_constant_id_with_a_devices_times_loses_nothing(store: ViewStore) ->
     assert len(everything(store, SEEN)) == 20
 
 
-def test_a_row_is_kept_for_days_after_its_event_date(store: ViewStore) -> None:
-    (row,) = (VIEW.rows(each, Lookups())[0] for each in landed(stored()))
-    assert row.expires_at == (NOON.replace(hour=0, minute=0) + timedelta(days=90)).timestamp()
-    (short,) = (user_activity(7).rows(each, Lookups())[0] for each in landed(stored()))
-    assert short.expires_at == (NOON.replace(hour=0, minute=0) + timedelta(days=7)).timestamp()
+@pytest.mark.parametrize("view", [user_activity, cart_events])
+def test_a_row_is_kept_for_days_after_its_event_date(view: Callable[..., View]) -> None:
+    (event,), midnight = landed(stored("product_added")), NOON.replace(hour=0, minute=0)
+    for days, made in ((90, view()), (7, view(7))):
+        (row,) = made.rows(event, Lookups())
+        assert row.expires_at == (midnight + timedelta(days=days)).timestamp() and made.days == days
 
 
 def test_a_copy_does_not_come_up_when_the_one_that_counts_has_expired(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ingestion.views import Item, ViewStore, read_all
 from ingestion.views.cart_events import cart_events
 from ingestion.views.open_cart import OpenCart, open_cart
 from ingestion.views.sqlite import SQLiteViews
-from tests.ingestion.views.landing import bring, landed_each, later, stored
+from tests.ingestion.views.landing import bring, everything, landed, landed_each, later, stored
 from tests.platform import NOON, Stored
 
 VIEW = cart_events()
@@ -54,6 +54,20 @@ def test_what_was_removed_is_not(store: ViewStore) -> None:
 
 def test_a_removal_of_more_than_there_is_leaves_no_debt(store: ViewStore) -> None:
     assert cart_of(store, at(0, "product_removed", quantity=5), at(1, "product_added", quantity=2)) == {"p1": 2}
+
+
+def test_what_was_added_so_long_ago_that_it_expired_is_not(tmp_path: Path) -> None:
+    store = SQLiteViews(tmp_path / "views.db", clock=later(days=90).timestamp)
+    for event in (
+        stored("product_added", "old", quantity=3),
+        stored("product_added", "new", occurred_at=later(days=1), product_id="p2"),
+        stored("product_removed", "newer", occurred_at=later(days=2)),
+    ):
+        bring(store, cart_events(), landed(event))
+    assert [row.item["event_id"] for row in everything(store, "cart_events") if row.item] == ["newer", "new"]
+    cart = open_cart(row.item for row in everything(store, "cart_events") if row.item)
+    assert [(line.product_id, line.quantity) for line in cart.lines] == [("p2", 1)]
+    store.close()
 
 
 def test_an_order_empties_the_cart(store: ViewStore) -> None:
