@@ -366,7 +366,7 @@ def rejected_group() -> None:
 def rejected_replay(code: str | None, again: bool) -> None:
     """Send rejected events again after a fix, each at most once."""
     settings = read_settings()
-    broker, lake = open_broker(settings.broker_url, settings.partitions), Lake(settings.lake_url)
+    broker, lake = open_broker(settings.broker_url, settings.partitions, settings.kafka), Lake(settings.lake_url)
     outcome = run(rejected.replay(broker, lake, settings.limits, code, again), crash_at(settings.crash_at))
     console.print(
         f"{outcome.sent:,} sent again, {outcome.still_rejected:,} would be rejected again,"
@@ -393,7 +393,7 @@ def query(sql: str, as_csv: bool) -> None:
 
 def _open_log(settings: Settings) -> Broker:
     """The log, with every topic."""
-    broker = open_broker(settings.broker_url, settings.partitions)
+    broker = open_broker(settings.broker_url, settings.partitions, settings.kafka)
     broker.ensure_topics([table.topic for table in all_tables()])
     return broker
 

@@ -4,9 +4,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingestion.broker.kafka.connection import KafkaOptions
 from ingestion.contracts.native import Limits
 from ingestion.errors import ConfigurationError
 from ingestion.lander import Rotation
@@ -46,6 +47,22 @@ class Settings(BaseSettings):
     max_string_bytes: int = Field(16 * KIB, ge=1, description="one string inside an event")
     max_inflight_bytes: int = Field(64 * MIB, ge=1, description="bodies of all requests that wait for their answer")
     max_inflight_source_bytes: int = Field(32 * MIB, ge=1, description="the same of one source")
+
+    kafka_mechanism: str = Field("", description="login to Kafka: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM")
+    kafka_user: str = Field("", description="user of PLAIN and SCRAM")
+    kafka_password: SecretStr = Field(SecretStr(""), description="the user's password")
+    kafka_password_file: Path | None = Field(None, description="file with the password, instead")
+    kafka_tls: bool = Field(False, description="encrypt; a CA file or a certificate asks for it too")
+    kafka_ca_file: str = Field("", description="PEM file of the authorities to trust; default those of the system")
+    kafka_certificate_file: str = Field("", description="PEM file of this client's certificate, for mTLS")
+    kafka_key_file: str = Field("", description="PEM file of this client's key, for mTLS")
+    kafka_key_password: SecretStr = Field(SecretStr(""), description="password of the key file")
+    kafka_region: str = Field("", description="AWS region of the cluster, for AWS_MSK_IAM")
+    kafka_delivery_timeout_ms: int = Field(
+        3_000, ge=100, description="a record that Kafka has not confirmed by then is answered 503"
+    )
+    kafka_create_topics: bool = Field(False, description="create missing topics at start, for trials")
+    kafka_replication: int = Field(1, ge=1, le=9, description="replicas of topics that are created so")
 
     partitions: int = Field(2, ge=1, description="partitions of a topic that is created")
     retention_hours: float = Field(
@@ -96,6 +113,24 @@ class Settings(BaseSettings):
         """URL of the views' store."""
         return self.views or f"sqlite://{self.home.resolve()}/views.db"
 
+    @cached_property
+    def kafka(self) -> KafkaOptions:
+        """How to reach Kafka, beside the log's URL."""
+        return KafkaOptions(
+            mechanism=self.kafka_mechanism,
+            user=self.kafka_user,
+            password=_secret(self.kafka_password_file) or self.kafka_password.get_secret_value(),
+            tls=self.kafka_tls,
+            ca_file=self.kafka_ca_file,
+            certificate_file=self.kafka_certificate_file,
+            key_file=self.kafka_key_file,
+            key_password=self.kafka_key_password.get_secret_value(),
+            region=self.kafka_region,
+            delivery_timeout_ms=self.kafka_delivery_timeout_ms,
+            create_topics=self.kafka_create_topics,
+            replication=self.kafka_replication,
+        )
+
     @property
     def key_file(self) -> Path:
         """File of the keys."""
@@ -115,6 +150,16 @@ class Settings(BaseSettings):
     def rotation(self) -> Rotation:
         """When the lander commits."""
         return Rotation(self.rotate_rows, self.rotate_bytes, self.rotate_seconds)
+
+
+def _secret(file: Path | None) -> str:
+    """What a file holds, without the end of its line."""
+    if file is None:
+        return ""
+    try:
+        return file.read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"HEADRACE_KAFKA_PASSWORD_FILE is {str(file)!r}: {type(error).__name__}") from None
 
 
 def read_settings() -> Settings:

@@ -158,6 +158,6 @@ def open_log(settings: Settings) -> closing[Broker]:
     """The log, with the topics of all tables."""
     from ingestion.broker import open_broker
 
-    broker = open_broker(settings.broker_url, settings.partitions)
+    broker = open_broker(settings.broker_url, settings.partitions, settings.kafka)
     broker.ensure_topics([table.topic for table in all_tables()])
     return closing(broker)

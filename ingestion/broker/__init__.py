@@ -7,9 +7,12 @@ name and explicit offset, as with Kafka: whether it is still the same topic is t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ingestion.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ingestion.broker.kafka.connection import KafkaOptions
 
 
 class Record(NamedTuple):
@@ -94,11 +97,19 @@ class Broker(Protocol):
         """Leave every group, and give back connections and files."""
 
 
-def open_broker(url: str, partitions: int = 2) -> Broker:
-    """The adapter for a URL like `embedded:///var/lib/headrace/log`; `partitions` is for topics that it creates."""
-    scheme, _, path = url.partition("://")
-    if scheme == "embedded" and path:
+def open_broker(url: str, partitions: int = 2, kafka: "KafkaOptions | None" = None) -> Broker:
+    """The adapter for a URL like `embedded:///var/lib/headrace/log` or `kafka://host:9092,other:9092`.
+
+    `partitions` is for topics that it creates, `kafka` what that adapter has to know beside the URL.
+    """
+    scheme, _, place = url.partition("://")
+    if scheme == "embedded" and place:
         from ingestion.broker.embedded import EmbeddedBroker
 
-        return EmbeddedBroker(path, partitions)
-    raise ConfigurationError(f"HEADRACE_BROKER is {url!r}; use embedded:///path/to/log")
+        return EmbeddedBroker(place, partitions)
+    if scheme == "kafka" and place:
+        from ingestion.broker.kafka.broker import KafkaBroker
+        from ingestion.broker.kafka.connection import Connection, KafkaOptions
+
+        return KafkaBroker(Connection(place, kafka or KafkaOptions()), partitions)
+    raise ConfigurationError(f"HEADRACE_BROKER is {url!r}; use embedded:///path/to/log or kafka://host:9092")

@@ -285,7 +285,7 @@ def test_the_url_names_the_adapter_and_its_path(tmp_path: Path) -> None:
     broker.close()
 
 
-@pytest.mark.parametrize("url", ["kafka://host:9092", "embedded://", "/var/log", ""])
+@pytest.mark.parametrize("url", ["kafka://", "redis://host:6379", "embedded://", "/var/log", ""])
 def test_a_url_without_an_adapter_names_the_setting(url: str) -> None:
     with pytest.raises(ConfigurationError, match="HEADRACE_BROKER"):
         open_broker(url)
