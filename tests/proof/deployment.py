@@ -7,8 +7,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,11 +33,22 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+ReadLog = Callable[[], Mapping[checker.Place, bytes]]
+"""Every record of the log, read by a client that is not the product's."""
+
+
 class Deployment:
     """Processes under one home. Whoever is killed is started again, without the point at which it crashed."""
 
-    def __init__(self, home: Path, crashes: Mapping[str, str] | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        crashes: Mapping[str, str] | None = None,
+        read_log: ReadLog | None = None,
+        **environment: str,
+    ) -> None:
         self.home = home
+        self._read_log = read_log or partial(checker.read_log, home / "log.sqlite")
         self.record = home / "sent.jsonl"
         self.deaths: Counter[str] = Counter()
         self._crashes = dict(crashes or {})
@@ -119,7 +131,7 @@ class Deployment:
 
     def judge(self) -> list[str]:
         """The checker's violations, with the log that this deployment never lets expire as what was owed."""
-        appended = checker.read_log(self.home / "log.sqlite")
+        appended = self._read_log()
         warehouse = self.home / "warehouse.duckdb"
         rows = checker.read_raw(warehouse)
         answers = checker.read_answers(self.record.read_text().splitlines())
