@@ -1,6 +1,7 @@
 """The audit: every hop's records, counted again from what it holds, must balance.
 
     log = lake (from where the log still reaches) ── positions contiguous, none twice ── lake = ledger = raw
+    log ── each view's listener is within what the log holds ── views (whose rows Dagster checks against the lake)
 
 It works at a cut: the warehouse is read first, then the lake, then the log, each at one moment. What is upstream of
 the cut is *pending*, not wrong: the lake's commits after the loaded version, the log's records after the landed
@@ -19,7 +20,9 @@ from ingestion.broker import Broker
 from ingestion.counting import CommitCount, Count, PartitionCount, count_files, count_files_by_commit, count_log
 from ingestion.errors import LakeHistoryGone, PermanentError, UnknownTopic
 from ingestion.lake import Commit, Lake, LakeFile, Range, Snapshot
+from ingestion.listened import Listened, read_listened
 from ingestion.tables import Table
+from ingestion.views.facts import View
 from ingestion.warehouse import Holdings, LoadedRange, Warehouse
 
 BALANCED, BROKEN, PENDING = 0, 1, 2
@@ -64,6 +67,8 @@ class Balance:
     findings: list[Finding] = field(default_factory=list)
     not_landed: int = 0
     not_loaded: int = 0
+    views: list[Listened] = field(default_factory=list)
+    """Each topic of the views that listeners keep."""
     unread: int = 0
     """Offsets that the log's retention took before they were read: lost, and named."""
 
@@ -72,11 +77,21 @@ class Balance:
         """0 balanced, 1 broken, 2 pending: the exit code."""
         if self.findings:
             return BROKEN
-        return PENDING if self.not_landed or self.not_loaded else BALANCED
+        return PENDING if self.not_landed or self.not_loaded or self.not_heard else BALANCED
+
+    @property
+    def not_heard(self) -> int:
+        """Records that wait for a listener, each as often as there are views that wait for it."""
+        return sum(listened.pending for listened in self.views)
 
 
-def audit(broker: Broker, lake: Lake, warehouse: Warehouse, tables: Sequence[Table]) -> Balance:
-    """Balance every hop of `tables`. Costs a reading of the log, of the lake's values and of the raw tables."""
+def audit(
+    broker: Broker, lake: Lake, warehouse: Warehouse, tables: Sequence[Table], views: Iterable[View] = ()
+) -> Balance:
+    """Balance every hop of `tables`, and the hop from the log into `views`.
+
+    Costs a reading of the log, of the lake's values and of the raw tables.
+    """
     balance = Balance()
     holdings = warehouse.holdings(tables)
     for table in tables:
@@ -85,16 +100,34 @@ def audit(broker: Broker, lake: Lake, warehouse: Warehouse, tables: Sequence[Tab
         except PermanentError as error:
             hop = "log" if isinstance(error, UnknownTopic) else "lake"
             balance.findings.append(Finding(hop, table.name, None, None, str(error)))
+    for view in views:
+        _audit_view(broker, view, balance)
     return balance
 
 
+def _audit_view(broker: Broker, view: View, balance: Balance) -> None:
+    try:
+        listened = read_listened(broker, view)
+    except UnknownTopic as error:
+        balance.findings.append(Finding("log", view.name, None, None, str(error)))
+        return
+    balance.views += listened
+    problems = [problem for each in listened for problem in each.problems]
+    balance.findings += [Finding("log → view", view.name, None, None, problem) for problem in problems]
+
+
 def audit_when_settled(
-    broker: Broker, lake: Lake, warehouse: Warehouse, tables: Sequence[Table], seconds: float
+    broker: Broker,
+    lake: Lake,
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    seconds: float,
+    views: Sequence[View] = (),
 ) -> Balance:
     """The balance once nothing is pending any more, or as it is after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
-        balance = audit(broker, lake, warehouse, tables)
+        balance = audit(broker, lake, warehouse, tables, views)
         if balance.status != PENDING or time.monotonic() > deadline:
             return balance
         time.sleep(LOOK_AGAIN_SECONDS)

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from ingestion.audit import BALANCED, BROKEN, Balance, Line
+from ingestion.listened import Listened
 from ingestion.sent import SentBalance
 
 STATUS = ("balanced", "broken", "pending")
@@ -21,6 +22,8 @@ def print_balance(console: Console, balance: Balance, by_hour: bool = False) -> 
         hour = [line.landing_hour] if by_hour else []
         grid.add_row(line.table, *hour, *(f"{part.rows:,}" for part in (line.log, line.lake, line.ledger, line.raw)))
     console.print(grid)
+    if balance.views:
+        console.print(_views_grid(balance.views))
     for finding in balance.findings:
         version = "any" if finding.version is None else finding.version
         where = f"{finding.table}, hour {finding.landing_hour or 'any'}, lake version {version}"
@@ -29,6 +32,8 @@ def print_balance(console: Console, balance: Balance, by_hour: bool = False) -> 
         console.print(f"[yellow]{balance.unread:,} records were lost to the log's retention before they were read[/]")
     if balance.not_landed or balance.not_loaded:
         console.print(f"{balance.not_landed:,} records are not landed yet, {balance.not_loaded:,} rows not loaded")
+    if balance.not_heard:
+        console.print(f"{balance.not_heard:,} records are not in the views yet")
     console.print(f"Result: [bold {COLOURS[balance.status]}]{STATUS[balance.status]}[/]")
 
 
@@ -51,8 +56,13 @@ def as_json(balance: Balance, sent: SentBalance | None) -> dict[str, Any]:
         "status": STATUS[exit_code(balance, sent)],
         "not_landed": balance.not_landed,
         "not_loaded": balance.not_loaded,
+        "not_heard": balance.not_heard,
         "unread": balance.unread,
         "lines": [_line_as_json(line) for line in balance.lines],
+        "views": [
+            {"view": each.view, "topic": each.topic, "log": each.appended, "pending": each.pending}
+            for each in balance.views
+        ],
         "findings": [asdict(finding) for finding in balance.findings],
         "sent": asdict(sent) | {"is_whole": whole} if sent else None,
     }
@@ -72,6 +82,14 @@ def _totals(lines: list[Line]) -> list[Line]:
         for hop in ("log", "landed", "lake", "pending", "ledger", "raw"):
             setattr(total, hop, getattr(total, hop) + getattr(line, hop))
     return list(totals.values())
+
+
+def _views_grid(views: list[Listened]) -> Grid:
+    grid = Grid("view", "log", "pending", title="records for the views")
+    for name in dict.fromkeys(each.view for each in views):
+        own = [each for each in views if each.view == name]
+        grid.add_row(name, f"{sum(each.appended for each in own):,}", f"{sum(each.pending for each in own):,}")
+    return grid
 
 
 def _line_as_json(line: Line) -> dict[str, Any]:

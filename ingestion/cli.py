@@ -238,7 +238,8 @@ def audit_command(wait: float, as_json: bool, by_hour: bool, sent: Path | None) 
 
 def _audit(settings: Settings, wait: float) -> Balance:
     lake, warehouse = Lake(settings.lake_url), open_warehouse(settings.warehouse_url)
-    return audit_when_settled(_open_log(settings), lake, warehouse, all_tables(), wait)
+    views = list(fact_views().values())
+    return audit_when_settled(_open_log(settings), lake, warehouse, all_tables(), wait, views)
 
 
 @cli.group()

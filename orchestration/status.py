@@ -19,12 +19,12 @@ from ingestion.warehouse import StaleDate, open_warehouse
 from orchestration.automation import failing_ticks, read_switches, silent_daemons, switched_off
 from orchestration.checks import DUPLICATES, UNFIT
 from orchestration.instance import open_instance
+from orchestration.view_status import LATE_SECONDS, ViewStatus, read_views
 from sensors.conditions import Condition, latest_evaluations, read_conditions
 
 BUSY_SECONDS = 1.0
 """How long to wait for the warehouse; a build may hold it for minutes."""
 
-LATE_SECONDS = 300.0
 JOBS = (
     "load_raw", "build_models", "fill_views", "count_products", "check_recent", "check_raw", "check_models",
     "replay_raw", "repair_views", "recount_products", "prune_history",
@@ -69,6 +69,7 @@ class Status:
     jobs: list[JobStatus]
     switches: Mapping[str, bool]
     wrong: list[Condition] = field(default_factory=list)
+    views: list[ViewStatus] = field(default_factory=list)
 
 
 def read_status(settings: Settings, repository: dg.RepositoryDefinition, now: datetime) -> Status:
@@ -87,10 +88,12 @@ def read_status(settings: Settings, repository: dg.RepositoryDefinition, now: da
             wrong += _late(hops, oldest, settings.rotate_seconds + LATE_SECONDS, now)
             version, rows = (None, None) if ledger is None else ledger.get(table.name, (-1, 0))
             tables.append(TableStatus(*hops, version, rows, *shares[table.name]))
+        views, amiss = read_views(settings, broker, instance, now)
+        wrong += amiss
         switches = read_switches(instance, repository)
         wrong += [*silent_daemons(instance, now), *failing_ticks(instance), *switched_off(switches)]
         wrong += read_conditions(instance, repository, now)
-        return Status(tables, stale, [_job(instance, name) for name in JOBS], switches, wrong)
+        return Status(tables, stale, [_job(instance, name) for name in JOBS], switches, wrong, views)
 
 
 Hops = tuple[str, int, int, int]

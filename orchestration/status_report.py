@@ -1,4 +1,4 @@
-"""The status for a person: a line per table, what runs, and what is wrong with what to do about it."""
+"""The status for a person: a line per table and per view, what runs, and what is wrong with what to do about it."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from rich.table import Table as Grid
 
 from ingestion.warehouse import StaleDate
 from orchestration.status import Status, TableStatus
+from orchestration.view_status import ViewStatus
 from sensors.conditions import ERROR, WARNING
 
 COLOURS = {ERROR: "red", WARNING: "yellow"}
@@ -18,6 +19,7 @@ UNKNOWN = "?"
 def print_status(console: Console, status: Status, now: datetime) -> None:
     """Print one screen."""
     console.print(_grid(status.tables))
+    console.print(_views_grid(status.views))
     if status.stale is None:
         console.print("The warehouse is busy: what is loaded and what is stale is not known now. Ask again.")
     else:
@@ -75,4 +77,16 @@ def _grid(tables: Sequence[TableStatus]) -> Grid:
             *(UNKNOWN if count is None else f"{count:,}" for count in counts),
             *(UNKNOWN if share is None else f"{share:.1%}" for share in shares),
         )
+    return grid
+
+
+def _views_grid(views: Sequence[ViewStatus]) -> Grid:
+    caption = f"to hear: records; {UNKNOWN}: no listener has begun; left out: events, by the last materialisation"
+    grid = Grid(box=None, padding=(0, 1, 0, 0), caption=caption)
+    grid.add_column("view", no_wrap=True)
+    for name in ("log", "to hear", "left out"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for view in views:
+        counts = (view.appended, view.waiting, view.left_out)
+        grid.add_row(view.name, *(UNKNOWN if count is None else f"{count:,}" for count in counts))
     return grid

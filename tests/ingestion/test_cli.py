@@ -199,6 +199,19 @@ def test_an_audit_ends_with_2_while_something_is_pending(loaded: EmbeddedBroker,
     assert result.code == 2 and "1 records are not landed yet" in result.out
 
 
+def test_an_audit_has_a_line_for_each_view_that_is_listened_to(loaded: EmbeddedBroker, headrace: Headrace) -> None:
+    assert json.loads(headrace("audit", "--json").out)["views"] == []
+    assert headrace("listen", "--once", "--view", "user_activity").code == 0
+    result = headrace("audit")
+    assert result.code == 0 and "records for the views" in result.out and "user_activity" in result.out
+    loaded.publish([record(event("product_viewed", number)) for number in range(3)])
+    assert headrace("land", "--once").code == headrace("load").code == 0
+    pending = headrace("audit")
+    assert pending.code == 2 and "3 records are not in the views yet" in pending.out
+    views = json.loads(headrace("audit", "--json").out)["views"]
+    assert {"view": "user_activity", "topic": "events.product_viewed", "log": 23, "pending": 3} in views
+
+
 def test_an_audit_ends_with_1_and_names_the_break(loaded: EmbeddedBroker, headrace: Headrace, home: Path) -> None:
     DuckDBWarehouse(home / "warehouse.duckdb").query("delete from raw.product_viewed where device_sequence = 3")
     result = headrace("audit", "--by-hour")

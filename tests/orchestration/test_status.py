@@ -2,7 +2,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,12 +14,18 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._daemon.types import DaemonHeartbeat
 from rich.console import Console
 
+from ingestion.listener import Listener
 from ingestion.settings import read_settings
+from ingestion.steps import run
+from ingestion.views import open_views
+from ingestion.views.facts import Lookups
+from ingestion.views.registry import fact_views
 from ingestion.warehouse import StaleDate
 from orchestration import status
 from orchestration.automation import SILENT
 from orchestration.status import JobStatus, Status, TableStatus, read_status
 from orchestration.status_report import ago, exit_code, print_status
+from orchestration.view_status import ViewStatus
 from sensors.conditions import ERROR, WARNING, Condition
 from tests.orchestration.control import Control, repository
 
@@ -73,6 +79,64 @@ def test_what_the_lander_should_long_have_taken_needs_a_person(quiet: Control) -
     (late,) = read().wrong
     assert late.key == "nothing lands: cart_viewed"
     assert late.said == "3 records of the log wait for the lander, the oldest for 40 minutes."
+
+
+def listen(control: Control) -> None:
+    with closing(open_views(read_settings().views_url)) as store:
+        listener = Listener(control.platform.broker, store, list(fact_views().values()), Lookups)
+        run(listener.round(), lambda point: None)
+
+
+def activity(read: Status) -> ViewStatus:
+    return next(view for view in read.views if view.name == "user_activity")
+
+
+def test_a_view_that_no_listener_keeps_is_no_worry(quiet: Control) -> None:
+    found = read()
+    assert activity(found) == ViewStatus("user_activity") and found.wrong == []
+
+
+def test_what_waits_for_a_views_listener_is_counted(quiet: Control) -> None:
+    listen(quiet)
+    quiet.platform.publish("cart_viewed", 3)
+    found = read()
+    assert (activity(found).appended, activity(found).waiting) == (7, 3)
+    assert found.wrong == [], "they came just now"
+
+
+def test_a_listener_that_stands_still_is_told_and_can_wait(quiet: Control) -> None:
+    listen(quiet)
+    quiet.platform.now -= timedelta(minutes=40)
+    quiet.platform.publish("cart_viewed", 3)
+    quiet.platform.land()
+    quiet.platform.load()
+    (late,) = read().wrong
+    assert (late.key, late.severity) == ("a view is behind: user_activity", WARNING)
+    assert late.said == "3 records of the log wait for its listener, the oldest for 40 minutes."
+    assert "headrace listen" in late.todo
+
+
+def test_what_a_view_can_no_longer_hear_needs_a_person(quiet: Control) -> None:
+    listen(quiet)
+    quiet.land("cart_viewed", events=9)
+    quiet.platform.load()
+    for partition, held in quiet.platform.broker.bounds("events.cart_viewed").items():
+        quiet.platform.broker.truncate("events.cart_viewed", partition, held.end)
+    found = read()
+    assert {condition.subject for condition in found.wrong} == {"a view lacks records"} and exit_code(found) == 1
+
+
+def test_what_a_view_left_out_is_what_its_last_materialisation_says(quiet: Control) -> None:
+    key = dg.AssetKey(["views", "user_activity"])
+    quiet.instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata={"left_out": 2}))
+    assert activity(read()).left_out == 2
+
+
+def test_a_store_of_views_that_does_not_answer_needs_a_person(quiet: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    (quiet.platform.path / "no store").write_text("no database" * 100)
+    monkeypatch.setenv("HEADRACE_VIEWS", f"sqlite://{quiet.platform.path}/no store")
+    (silent,) = read().wrong
+    assert silent.subject == "the views' store does not answer" and "HEADRACE_VIEWS" in silent.todo
 
 
 def test_shares_are_those_of_the_last_checks_and_runs_those_that_succeeded(quiet: Control) -> None:
@@ -138,7 +202,11 @@ def test_the_screen_says_what_is_wrong_and_what_to_do() -> None:
     ran = JobStatus("load_raw", datetime(2026, 5, 1, 11, 56, tzinfo=UTC), timedelta(seconds=3))
     stale = (StaleDate("2026-05-01", 4, 3), StaleDate("2026-04-28", 4, 0))
     wrong = [Condition("load_raw failed", "carts", "[full] disk", "Free some space.", ERROR)]
-    text = printed(Status([TableStatus("carts", 9, 0, 1, 1, 9)], stale, [ran], {"alerts": True, "off": False}, wrong))
+    views = [ViewStatus("user_activity", 9_000, 12, 0), ViewStatus("cart_events")]
+    tables = [TableStatus("carts", 9, 0, 1, 1, 9)]
+    text = printed(Status(tables, stale, [ran], {"alerts": True, "off": False}, wrong, views))
+    lines = [line.split() for line in text.splitlines()]
+    assert ["user_activity", "9,000", "12", "0"] in lines and ["cart_events", "?", "?", "?"] in lines
     assert "2 event dates wait for a build, from 2026-04-28 to 2026-05-01." in text
     assert "Last done: load_raw 4 min ago (3 s)." in text and "Switched on: alerts." in text
     assert "load_raw failed (carts): [full] disk Free some space." in text

@@ -221,6 +221,20 @@ VIEW_MUTANTS = (
         "tests/ingestion/broker/test_embedded.py",
     ),
     Mutant(
+        "the audit does not see that a listener missed what retention took",
+        "ingestion/listened.py",
+        "            if reached < bounds.start:\n",
+        "            if False:\n",
+        "tests/ingestion/test_listened.py",
+    ),
+    Mutant(
+        "the audit does not see that a listener is beyond the log's end",
+        "ingestion/listened.py",
+        "            elif reached > bounds.end:\n",
+        "            elif False:\n",
+        "tests/ingestion/test_listened.py",
+    ),
+    Mutant(
         "the views are not synced to the disk",
         "ingestion/views/sqlite.py",
         "pragma synchronous=full",
