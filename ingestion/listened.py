@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 
 from ingestion.broker import Bounds, Broker
 from ingestion.errors import OffsetOutOfRange
-from ingestion.listener import group
 from ingestion.tables import event_table
 from ingestion.views.facts import View
+
+
+def group(view: View) -> str:
+    """The consumer group of a view's listeners."""
+    return f"listener.{view.name}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ingestion.broker import Bounds, Broker, Chunk, Topic
 from ingestion.encoding import Block, encode
 from ingestion.errors import OffsetOutOfRange, UnknownTopic
+from ingestion.listened import group
 from ingestion.steps import Steps
 from ingestion.tables import Table, event_table
 from ingestion.views import ViewStore
@@ -33,11 +34,6 @@ class Heard:
     """Records that retention took before they were read; a replay from the lake brings them."""
     written: Written = field(default_factory=Written)
     problems: list[str] = field(default_factory=list)
-
-
-def group(view: View) -> str:
-    """The consumer group of a view."""
-    return f"listener.{view.name}"
 
 
 class Listener:

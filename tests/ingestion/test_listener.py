@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from ingestion.errors import BrokerUnavailable
-from ingestion.listener import Heard, Listener, group
+from ingestion.listened import group
+from ingestion.listener import Heard, Listener
 from ingestion.steps import run
 from ingestion.tables import all_tables, table_named
 from ingestion.views import ViewStore

@@ -25,7 +25,8 @@ from ingestion.contracts.native import Limits, Reception, map_body
 from ingestion.events import topic
 from ingestion.lake import Lake
 from ingestion.lander import GROUP, Lander, Rotation
-from ingestion.listener import Listener, group
+from ingestion.listened import group
+from ingestion.listener import Listener
 from ingestion.steps import run
 from ingestion.tables import event_table
 from ingestion.views.facts import Lookups, View
