@@ -29,6 +29,7 @@ from ingestion.listened import group
 from ingestion.listener import Listener
 from ingestion.steps import run
 from ingestion.tables import event_table
+from ingestion.views import ViewStore
 from ingestion.views.facts import Lookups, View
 from ingestion.views.landed import as_text
 from ingestion.views.products import Products
@@ -36,7 +37,7 @@ from ingestion.views.registry import fact_views
 from ingestion.views.replay import replay_hour
 from ingestion.views.sqlite import SQLiteViews
 from tests.proof.test_interleavings import JUNK, PHASES, START, Actor
-from tests.proof.view_checker import due, held
+from tests.proof.view_checker import Shown, due, held
 
 LONG = bool(os.environ.get("HEADRACE_LONG"))
 RUNS, STEPS = (300, 60) if LONG else (30, 40)
@@ -60,7 +61,7 @@ class Views(RuleBasedStateMachine):
         self.broker = self.client()
         self.broker.ensure_topics(map(topic, TYPES))
         self.lake = Lake(f"file://{self.path}/lake")
-        self.store = SQLiteViews(self.path / "views.db", clock=lambda: self.now.timestamp())
+        self.store = self.open_store()
         self.views = [
             View(view.name, tuple(name for name in view.event_types if name in TYPES), view.rows, view.days)
             for view in fact_views().values()
@@ -72,6 +73,14 @@ class Views(RuleBasedStateMachine):
     def client(self) -> EmbeddedBroker:
         """A client of the log, which is a member of its own."""
         return EmbeddedBroker(self.path / "log", partitions=2, clock=lambda: int(self.now.timestamp() * 1e6))
+
+    def open_store(self) -> ViewStore:
+        """The store that is to be proved."""
+        return SQLiteViews(self.path / "views.db", clock=lambda: self.now.timestamp())
+
+    def held(self, view: str, now: float) -> list[Shown]:
+        """What it shows, found without it."""
+        return held(self.path / "views.db", view, now)
 
     # -- the world ---------------------------------------------------------------------------------------------------
 
@@ -206,7 +215,7 @@ class Views(RuleBasedStateMachine):
         now, version = self.now.timestamp(), as_text(self.products.version) if self.products.version else None
         for view in ("user_activity", "cart_events"):
             owed = due(self.path / "lake", TYPES, view, now, self.products.rows, version)
-            assert held(self.path / "views.db", view, now) == owed
+            assert self.held(view, now) == owed
 
     def _receive(self, events: list[dict[str, object]]) -> None:
         results = map_body(msgspec.json.encode(events), Reception("shop", self.now), Limits())
@@ -241,11 +250,17 @@ def test_the_checker_sees_a_row_that_is_missing_one_too_many_and_one_that_differ
     ):
         copy = tmp_path / "views.db"
         copy.unlink(missing_ok=True)
-        machine.store._db.execute(f"vacuum into '{copy}'")
+        _copy(database, copy)
         _change(copy, change)
         assert held(copy, "user_activity", now) != owed, change
     assert held(database, "user_activity", now) == owed and len(owed) == 3
     machine.teardown()
+
+
+def _copy(database: Path, to: Path) -> None:
+    with sqlite3.connect(database) as db:
+        db.execute(f"vacuum into '{to}'")
+    db.close()
 
 
 def _change(database: Path, sql: str) -> None:

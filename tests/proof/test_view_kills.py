@@ -54,13 +54,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def listen(home: Path, views: Path, crash_at: str = "") -> int:
+def listen(home: Path, log: Path, views: str, crash_at: str = "") -> int:
     """`headrace listen --once` to its end, and its exit code."""
     environment = {
         **os.environ,
         "HEADRACE_HOME": str(home),
-        "HEADRACE_BROKER": f"embedded://{views.parent}/log.sqlite",
-        "HEADRACE_VIEWS": f"sqlite://{views}",
+        "HEADRACE_BROKER": f"embedded://{log}",
+        "HEADRACE_VIEWS": views,
         "HEADRACE_CRASH_AT": crash_at,
     }
     return subprocess.run(
@@ -68,12 +68,18 @@ def listen(home: Path, views: Path, crash_at: str = "") -> int:
     ).returncode
 
 
+def copied_log(home: Path, to: Path) -> Path:
+    """The log with nobody's position in it."""
+    log = to / "log.sqlite"
+    log.write_bytes((home / "log.sqlite").read_bytes())
+    return log
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_at_a_point_loses_and_doubles_nothing(shop: Path, tmp_path: Path, point: str) -> None:
-    (tmp_path / "log.sqlite").write_bytes((shop / "log.sqlite").read_bytes())
-    views = tmp_path / "views.db"
-    assert listen(shop, views, point) == -signal.SIGKILL
-    assert listen(shop, views) == 0
+    log, views = copied_log(shop, tmp_path), tmp_path / "views.db"
+    assert listen(shop, log, f"sqlite://{views}", point) == -signal.SIGKILL
+    assert listen(shop, log, f"sqlite://{views}") == 0
     now = time.time()
     for view in ("user_activity", "cart_events"):
         owed = due(shop / "lake", tuple(EVENT_TYPES), view, now, {}, None)

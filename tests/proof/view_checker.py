@@ -132,6 +132,14 @@ def held(views: Path, view: str, now: float) -> list[Shown]:
     return sorted((key, json.dumps(json.loads(item), sort_keys=True)) for key, item in rows)
 
 
+def held_in_dynamodb(client: Any, table: str, now: float) -> list[Shown]:
+    """The same of a table of DynamoDB."""
+    pages = client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+    found = [item for page in pages for item in page["Items"] if "item" in item]
+    shown = [item for item in found if "expires_at" not in item or int(item["expires_at"]["N"]) > now]
+    return sorted((item["key"]["S"], json.dumps(json.loads(item["item"]["S"]), sort_keys=True)) for item in shown)
+
+
 def _asked(lake: Path, types: Sequence[str], sql: str) -> Iterator[dict[str, Any]]:
     with duckdb.connect(config={"threads": 1}) as db:
         db.execute("set timezone = 'UTC'")
