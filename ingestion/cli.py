@@ -38,6 +38,7 @@ from ingestion.sent import check_sent
 from ingestion.settings import Settings, read_settings
 from ingestion.steps import crash_at, run
 from ingestion.tables import all_tables, table_named
+from ingestion.topic_commands import topics_group
 from ingestion.views import MAX_PAGE, open_views
 from ingestion.views.facts import Lookups
 from ingestion.views.products import ProductFile
@@ -151,6 +152,9 @@ def view_command(name: str, key: str, limit: int | None, page: str | None, as_js
     else:
         view_report.print_answer(console, found)
         view_report.print_next(console, found)
+
+
+cli.add_command(topics_group)
 
 
 @cli.group("views")

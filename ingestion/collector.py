@@ -34,7 +34,7 @@ from ingestion.keys import Keyring
 from ingestion.metrics import Metrics
 from ingestion.openapi import describe
 from ingestion.steps import Reach
-from ingestion.tables import REJECTED
+from ingestion.tables import REJECTED, all_tables
 
 log = logging.getLogger(__name__)
 
@@ -223,10 +223,10 @@ class Collector:
         return _json(200, {"status": "ok"})
 
     async def _ready(self, request: Request) -> Response:
-        """Whether the log answers and has the topics."""
+        """Whether the log answers, and its topics are there and safe."""
         try:
             async with asyncio.timeout(self._timing.answer):
-                await asyncio.to_thread(self._broker.topic, topic(REJECTED))
+                await asyncio.to_thread(self._broker.ensure_topics, [table.topic for table in all_tables()])
         except Exception as error:  # whatever keeps the log from answering, the answer is 503
             raise Refusal(503, "log_unavailable", str(error) or "the log does not answer in time", 2) from None
         return _json(200, {"status": "ready"})

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     max_inflight_bytes: int = Field(64 * MIB, ge=1, description="bodies of all requests that wait for their answer")
     max_inflight_source_bytes: int = Field(32 * MIB, ge=1, description="the same of one source")
 
+    topics: Path | None = Field(None, description="file that declares Kafka's topics; default: the event contract")
     kafka_mechanism: str = Field("", description="login to Kafka: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM")
     kafka_user: str = Field("", description="user of PLAIN and SCRAM")
     kafka_password: SecretStr = Field(SecretStr(""), description="the user's password")
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     kafka_delivery_timeout_ms: int = Field(
         3_000, ge=100, description="a record that Kafka has not confirmed by then is answered 503"
     )
+    kafka_allow_unsafe: bool = Field(False, description="only warn of topics whose settings break a promise")
     kafka_create_topics: bool = Field(False, description="create missing topics at start, for trials")
     kafka_replication: int = Field(1, ge=1, le=9, description="replicas of topics that are created so")
 
@@ -127,6 +129,7 @@ class Settings(BaseSettings):
             key_password=self.kafka_key_password.get_secret_value(),
             region=self.kafka_region,
             delivery_timeout_ms=self.kafka_delivery_timeout_ms,
+            allow_unsafe=self.kafka_allow_unsafe,
             create_topics=self.kafka_create_topics,
             replication=self.kafka_replication,
         )

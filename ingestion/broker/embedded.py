@@ -59,8 +59,13 @@ class EmbeddedBroker:
 
     def ensure_topics(self, names: Iterable[str]) -> None:
         """Create the topics that do not exist."""
+        names = set(names)
+        with self._transaction("deferred") as db:
+            missing = names.difference(name for (name,) in db.execute("select name from topics"))
+        if not missing:
+            return
         with self._transaction() as db:
-            for name in names:
+            for name in sorted(missing):
                 if not db.execute("select 1 from topics where name = ?", [name]).fetchone():
                     _create(db, name, self._partitions)
 

@@ -5,7 +5,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +16,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingestion.broker import Topic
 from ingestion.collector import QUICK_BYTES, Timing
 from ingestion.contracts.native import Limits, map_body
 from ingestion.contracts.rejections import payload_of
-from ingestion.errors import UnknownTopic
+from ingestion.errors import ConfigurationError
 from ingestion.intake import BodyLimits
 from tests.ingestion.door import MIB, UNAVAILABLE, Door, Unread, chunks, code_of, event, outcomes
 
@@ -731,17 +730,17 @@ def test_health_says_that_the_process_lives_and_ready_that_its_log_does(door: Do
 
 
 def test_a_log_without_topics_is_not_ready(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(name: str) -> Topic:
-        raise UnknownTopic(f"no topic {name}")
+    def gone(names: Sequence[str]) -> None:
+        raise ConfigurationError(f"no topic {names[0]}")
 
-    monkeypatch.setattr(door.log, "topic", gone)
+    monkeypatch.setattr(door.log, "ensure_topics", gone)
     assert code_of(door.get("/ready")) == (503, "log_unavailable")
 
 
 def test_a_log_that_hangs_is_not_ready_in_time(make_door: MakeDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     door = make_door(timing=Timing(commit_interval=0.0, answer=0.05))
     let_go = threading.Event()
-    monkeypatch.setattr(door.log, "topic", lambda name: let_go.wait(10))
+    monkeypatch.setattr(door.log, "ensure_topics", lambda names: let_go.wait(10))
     answer = door.get("/ready")
     let_go.set()
     assert code_of(answer) == (503, "log_unavailable")

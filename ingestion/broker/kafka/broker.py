@@ -5,6 +5,7 @@ A group's position carries the identity of its topic as metadata, so that none p
 """
 
 import base64
+import logging
 import threading
 import time
 import uuid
@@ -21,7 +22,13 @@ from confluent_kafka import (
     TopicPartition,
     Uuid,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from ingestion.broker import Bounds, Chunk, Record, Topic
 from ingestion.broker.kafka.connection import Connection
@@ -29,6 +36,9 @@ from ingestion.broker.kafka.fetcher import Fetcher
 from ingestion.broker.kafka.member import Member
 from ingestion.broker.kafka.producer import DurableProducer
 from ingestion.errors import BrokerUnavailable, ConfigurationError, UnknownTopic
+from ingestion.topics import TopicState, risks
+
+log = logging.getLogger(__name__)
 
 ASK_SECONDS = 4.0
 """How long one question to the cluster may take."""
@@ -60,7 +70,8 @@ class KafkaBroker:
         self._fetcher: Fetcher | None = None
 
     def ensure_topics(self, names: Iterable[str]) -> None:
-        """See that the topics exist; ConfigurationError names those that do not, unless they are to be created."""
+        """See that the topics exist and keep what is promised; ConfigurationError names those that do not."""
+        names = list(names)
         missing = [name for name in names if not self._exists(name)]
         if missing and not self._options.create_topics:
             raise ConfigurationError(
@@ -68,6 +79,12 @@ class KafkaBroker:
                 " or set HEADRACE_KAFKA_CREATE_TOPICS=true for a trial"
             )
         self._create(missing)
+        if found := risks(self._states(names)):
+            if not self._options.allow_unsafe:
+                raise ConfigurationError(
+                    "; ".join(found) + " (`headrace topics apply` does it; HEADRACE_KAFKA_ALLOW_UNSAFE=true only warns)"
+                )
+            log.warning("%s", "; ".join(found))
 
     def topic(self, name: str) -> Topic:
         """The topic that has this name now; whatever was fetched of another one with its name is dropped."""
@@ -186,6 +203,26 @@ class KafkaBroker:
         except UnknownTopic:
             return False
         return True
+
+    def _states(self, names: Sequence[str]) -> Mapping[str, TopicState]:
+        resources = {name: ConfigResource(ResourceType.TOPIC, name) for name in names}
+        try:
+            topics = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=ASK_SECONDS)
+            configs = self._admin.describe_configs(list(resources.values()), request_timeout=ASK_SECONDS)
+            return {
+                name: TopicState(
+                    len(described := _answer(topics[name]).partitions),
+                    min(len(partition.replicas) for partition in described),
+                    {key: entry.value for key, entry in _answer(configs[resources[name]]).items()},
+                )
+                for name in names
+            }
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise ConfigurationError(
+                    "this user cannot see how the topics are set; grant DESCRIBE_CONFIGS"
+                ) from error
+            raise self._failed(", ".join(names), error) from error
 
     def _bounds(self, name: str) -> Mapping[int, Bounds]:
         deadline = time.monotonic() + ASK_SECONDS

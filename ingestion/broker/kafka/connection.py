@@ -30,6 +30,8 @@ class KafkaOptions:
     """AWS region of the cluster, for AWS_MSK_IAM."""
     delivery_timeout_ms: int = 3_000
     """A record that is not confirmed by then is unknown."""
+    allow_unsafe: bool = False
+    """Only warn of topics whose settings break a promise."""
     create_topics: bool = False
     """Create topics that are missing, for trials."""
     replication: int = 1
