@@ -19,7 +19,7 @@ from ingestion.broker import Broker, open_broker
 from ingestion.keys import KeyFile
 from ingestion.lake import Lake
 from ingestion.lander import GROUP
-from ingestion.listener import group
+from ingestion.listened import group
 from ingestion.sent import check_sent
 from ingestion.settings import Settings
 from ingestion.tables import all_tables, event_table

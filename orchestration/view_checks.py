@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from ingestion.listener import group
+from ingestion.listened import group
 from ingestion.settings import read_settings
 from ingestion.views.product_counters import NAME
 from ingestion.views.registry import fact_view, fact_views

@@ -16,7 +16,7 @@ import dagster as dg
 from ingestion.broker import Broker, Topic
 from ingestion.errors import LakeHistoryGone, UnknownTopic
 from ingestion.lake import Commit, Lake, LakeFile, LakeTable, Range, Snapshot
-from ingestion.listener import group
+from ingestion.listened import group
 from ingestion.settings import read_settings
 from ingestion.tables import event_table
 from ingestion.views.facts import View

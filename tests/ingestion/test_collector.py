@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ingestion.collector import QUICK_BYTES, Timing
 from ingestion.contracts.native import Limits, map_body
 from ingestion.contracts.rejections import payload_of
-from ingestion.errors import ConfigurationError
+from ingestion.errors import ConfigurationError, UnknownTopic
 from ingestion.intake import BodyLimits
 from tests.ingestion.door import MIB, UNAVAILABLE, Door, Unread, chunks, code_of, event, outcomes
 

@@ -7,7 +7,8 @@ import pytest
 from deltalake import DeltaTable
 
 from ingestion.lake import LakeFile
-from ingestion.listener import Listener, group
+from ingestion.listened import group
+from ingestion.listener import Listener
 from ingestion.steps import run
 from ingestion.tables import event_table
 from ingestion.views.facts import Lookups, View
