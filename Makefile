@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo up check test test-long mutants bench docs lock clean
+.PHONY: install demo up stack check test test-long mutants bench docs lock clean
 
 install: .venv/installed
 
@@ -20,6 +20,9 @@ demo: install
 
 up: install
 	$(BIN)/headrace up
+
+stack: install  ## Kafka, S3 and DynamoDB beneath it; needs Java 17 and Maven
+	$(BIN)/python -m tests.services.stack
 
 check: install
 	$(BIN)/ruff format --check .

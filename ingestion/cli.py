@@ -69,7 +69,7 @@ def main() -> None:
 def cli() -> None:
     """User-activity events from a shop's app to its warehouse, with a proof that none was lost or doubled."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    for talkative in ("httpx", "alembic"):  # a line per request, or per step of making a database, is no news
+    for talkative in ("httpx", "alembic", "botocore"):  # a line per request or step of setting up is no news
         logging.getLogger(talkative).setLevel(logging.WARNING)
 
 

@@ -26,16 +26,21 @@ STARTED_ANEW = (
 )
 
 
-@dg.asset(
-    key=COUNTERS_KEY,
-    deps=[dg.AssetKey(model) for model in READ],
-    partitions_def=DATES,
+@dg.multi_asset(
+    name="product_counters",
+    specs=[
+        dg.AssetSpec(
+            COUNTERS_KEY,
+            deps=[dg.AssetKey(model) for model in READ],
+            partitions_def=DATES,
+            group_name="serving",
+            owners=OWNERS,
+            kinds={views_kind(), "view"},
+            description="How often a product was viewed, added to a cart and bought, per hour; recounted after builds.",
+        )
+    ],
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=POOL,
-    group_name="serving",
-    owners=OWNERS,
-    kinds={views_kind(), "view"},
-    description="How often a product was viewed, added to a cart and bought, per hour; recounted after each build.",
 )
 def product_counters(context: dg.AssetExecutionContext, stores: dg.ResourceParam[Stores]) -> dg.MaterializeResult[None]:
     """Recounts what was built since, and the dates of the run."""

@@ -2,17 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.proof.deployment import Deployment
-from tests.proof.stack import Stack
+from tests.proof.kafka_log import read_kafka
 from tests.proof.test_kills import events
-from tests.services.dynamodb import DynamoDB
-from tests.services.fixtures import _or_skipped
-from tests.services.kafka import Kafka, kafka_cluster
-from tests.services.s3 import S3
+from tests.services.fixtures import or_skipped
+from tests.services.stack import Stack, running_stack
 
 POINTS = [
     ("collector.published:3", "lander.committed:2", "loader.appended", "facts.claimed:2"),
@@ -22,22 +21,16 @@ ROUNDS = POINTS if os.environ.get("HEADRACE_LONG") else POINTS[:1]
 
 
 @pytest.fixture(scope="module")
-def own_kafka() -> Iterator[Kafka]:
-    """A cluster of its own: a deployment's topics have fixed names."""
-    yield from _or_skipped(kafka_cluster)
-
-
-@pytest.fixture(scope="module")
-def stack(own_kafka: Kafka, s3: S3, dynamodb: DynamoDB) -> Stack:
-    stack = Stack(own_kafka, s3, dynamodb)
-    s3.create_bucket(stack.name)
-    return stack
+def stack() -> Iterator[Stack]:
+    """Servers of its own: a deployment's topics have fixed names."""
+    yield from or_skipped(running_stack)
 
 
 def test_kills_at_points_over_real_engines_lose_and_double_nothing(stack: Stack, tmp_path: Path) -> None:
+    read_log = partial(read_kafka, stack.kafka)
     for number, points in enumerate(ROUNDS):  # one after another in one stack: each goes on where the last ended
         crashes = dict(zip(("collector", "lander", "loader", "listener"), points, strict=True))
-        with Deployment(tmp_path, crashes, stack.read_log, **stack.environment) as deployment:
+        with Deployment(tmp_path, crashes, read_log, **stack.environment) as deployment:
             assert deployment.run("views", "apply").returncode == 0
             deployment.start("listener")
             summary = deployment.send(events(seed=number, count=300))

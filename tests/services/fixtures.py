@@ -36,7 +36,7 @@ def kafka() -> "Iterator[Kafka]":
     """One open broker. Take topics of your own; break it only with `kafka.broker.down()` and `.paused()`."""
     from tests.services.kafka import kafka_cluster
 
-    yield from _or_skipped(kafka_cluster)
+    yield from or_skipped(kafka_cluster)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def kafka_of_three() -> "Iterator[Kafka]":
     """Three open brokers, for tests that kill one."""
     from tests.services.kafka import kafka_cluster
 
-    yield from _or_skipped(lambda: kafka_cluster(brokers=3))
+    yield from or_skipped(lambda: kafka_cluster(brokers=3))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def kafka_with_users() -> "Iterator[Kafka]":
     """One broker that knows the USERS by SCRAM, who may do nothing until an ACL allows it."""
     from tests.services.kafka import kafka_cluster
 
-    yield from _or_skipped(lambda: kafka_cluster(users=USERS))
+    yield from or_skipped(lambda: kafka_cluster(users=USERS))
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def dynamodb() -> "Iterator[DynamoDB]":
     """DynamoDB Local. Take table names of your own."""
     from tests.services.dynamodb import dynamodb_local
 
-    yield from _or_skipped(dynamodb_local)
+    yield from or_skipped(dynamodb_local)
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +68,7 @@ def s3() -> "Iterator[S3]":
     """S3Proxy. Take a bucket of your own."""
     from tests.services.s3 import s3_proxy
 
-    yield from _or_skipped(s3_proxy)
+    yield from or_skipped(s3_proxy)
 
 
 @pytest.fixture(scope="session")
@@ -76,10 +76,10 @@ def versitygw() -> "Iterator[S3]":
     """versitygw, the second opinion. Take a bucket of your own."""
     from tests.services.s3 import versity_gateway
 
-    yield from _or_skipped(versity_gateway)
+    yield from or_skipped(versity_gateway)
 
 
-def _or_skipped(server: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
+def or_skipped(server: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
     try:
         with server() as ready:
             yield ready
