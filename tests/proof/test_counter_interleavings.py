@@ -86,10 +86,18 @@ class Counters(RuleBasedStateMachine):
         self.a_builder_starts(True)
         self.a_counter_starts()
 
-    @rule(name=st.sampled_from(TYPES), product=st.integers(0, 2), late=st.booleans(), loaded=st.booleans())
-    def events_are_sent(self, name: str, product: int, late: bool, loaded: bool, count: int = 2) -> None:
-        """Some are late by forty days. An order has a product twice, and another one."""
-        at = self.now - (FAR if late else timedelta(0))
+    @rule(
+        name=st.sampled_from(TYPES),
+        product=st.integers(0, 2),
+        late=st.booleans(),
+        hours=st.integers(0, 30),
+        loaded=st.booleans(),
+    )
+    def events_are_sent(
+        self, name: str, product: int, late: bool, hours: int = 0, loaded: bool = False, count: int = 2
+    ) -> None:
+        """Of the last hours; some are late by forty days. An order has a product twice, and another one."""
+        at = self.now - timedelta(hours=hours) - (FAR if late else timedelta(0))
         for _ in range(count):
             lines = [{"product_id": f"p{product}"}, {"product_id": f"p{product}"}, {"product_id": "p9"}]
             properties = {"product_id": f"p{product}", "order_id": "o"} | {"products": lines}
@@ -112,13 +120,11 @@ class Counters(RuleBasedStateMachine):
         loaded=st.booleans(),
     )
     def events_are_repeated(self, choice: int, skew: int, lag: int, loaded: bool) -> None:
-        """Up to four, with another sending time, so that they lie in other hours or dates; some were received long
-        before and come only now: then what counted does not count any more."""
-        first = choice % len(self.sent)
-        received = self.now - timedelta(days=60 * lag)
-        sent_at = {"sent_at": (received - timedelta(minutes=skew)).isoformat()}
-        again = [event | sent_at for event in self.sent[first : first + 4]]
-        self._receive(again, timedelta(days=60 * lag), loaded)
+        """Up to four, with another sending time, so that they lie in other hours or dates; some were received before
+        those that are there and come only now: then what counted does not count any more."""
+        first, before = choice % len(self.sent), timedelta(hours=12 * lag)
+        sent_at = {"sent_at": (self.now - before - timedelta(minutes=skew)).isoformat()}
+        self._receive([event | sent_at for event in self.sent[first : first + 4]], before, loaded)
 
     @rule(minutes=st.sampled_from((7, 61, 24 * 60)))
     def time_passes(self, minutes: int) -> None:

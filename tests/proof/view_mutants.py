@@ -81,8 +81,8 @@ VIEW_MUTANTS = (
     Mutant(
         "a view of facts is filled where a listener keeps it up",
         "sensors/views_behind.py",
-        "snapshot.position(topic.id, p) > position}",
-        "snapshot.position(topic.id, p) > 0}",
+        "return found, broker.positions(group(view), found)\n",
+        "return found, {}\n",
         "tests/sensors/test_views_behind.py",
     ),
     Mutant(
