@@ -175,6 +175,13 @@ class Views(RuleBasedStateMachine):
         actor.go(steps)
         actor.die()
 
+    @rule(name=st.sampled_from(TYPES), steps=st.integers(1, 6))
+    def a_listener_is_killed_over_what_just_came(self, name: str, steps: int) -> None:
+        """Kills by chance alone seldom meet a listener that has something in its hands."""
+        self.events_are_sent(2, name, 1, True)
+        self.a_listener_starts(True)
+        self.a_process_is_killed(len(self.actors) - 1, steps)
+
     @precondition(lambda self: self.actors)
     @rule(choice=st.integers(0, 10_000))
     def a_process_ends_in_good_order(self, choice: int) -> None:
