@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ingestion.broker import Broker, Topic
 from ingestion.encoding import Block, encode
-from ingestion.errors import LakeConflict, OffsetOutOfRange, UnknownTopic
+from ingestion.errors import BrokerUnavailable, LakeConflict, OffsetOutOfRange, UnknownTopic
 from ingestion.lake import Lake, LakeTable, Range, Snapshot
 from ingestion.steps import Steps
 from ingestion.tables import Table
@@ -160,6 +160,9 @@ class Lander:
                 return
             unread = error.start - position
             chunk = self._broker.read(topic.name, partition, error.start, *room)
+        except BrokerUnavailable as error:  # a partition without a leader holds up no other
+            landed.problems.append(str(error))
+            return
         if chunk.next_offset > position:
             rows = len(chunk.offsets)
             landed.read += rows + unread
@@ -189,7 +192,10 @@ class Lander:
         self._synced[lake_table.table.name] = snapshot.version
         yield "lander.synced"
         positions = {covered.partition: covered.end for covered in buffer.ranges}
-        self._broker.commit(GROUP, buffer.topic, positions)
+        try:
+            self._broker.commit(GROUP, buffer.topic, positions)
+        except BrokerUnavailable as error:  # the lake knows better; the next commit notes it again
+            landed.problems.append(str(error))
         standing = {each: snapshot.position(buffer.topic.id, each) for each in buffer.topic.partitions}
         self._reached[buffer.topic.id] = standing | positions
         landed.rows += rows.num_rows

@@ -105,9 +105,10 @@ def _read_hops(broker: Broker, lake: Lake, table: Table) -> tuple[Hops, int | No
     ends = {partition: bounds.end for partition, bounds in broker.bounds(table.topic).items()}
     positions = {partition: snapshot.position(topic.id, partition) for partition in ends}
     oldest = [
-        broker.read(table.topic, partition, positions[partition], 1, 1).timestamps[0]
+        appended_at
         for partition, end in ends.items()
         if positions[partition] < end
+        for appended_at in broker.read(table.topic, partition, positions[partition], 1, 1).timestamps
     ]
     waiting = sum(end - positions[partition] for partition, end in ends.items())
     return (table.name, sum(ends.values()), waiting, snapshot.version), min(oldest, default=None)

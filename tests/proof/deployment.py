@@ -61,7 +61,7 @@ class Deployment:
             **environment,
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._key = KeyFile(home / "keys.json").add("shop")
+        self.key = KeyFile(home / "keys.json").add("shop")
         self._ending = threading.Event()
         self._watch = threading.Thread(target=self._restart_the_dead)
 
@@ -105,12 +105,17 @@ class Deployment:
         """Send a signal to a process; SIGKILL has it restarted."""
         self._processes[name].send_signal(number)
 
+    def resident_bytes(self, name: str) -> int:
+        """The memory that a process takes now."""
+        pages = int(Path(f"/proc/{self._processes[name].pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     def send(self, events: Iterable[dict[str, Any]], batch: int = 20) -> Summary:
         """Send events until each has an answer, writing down every attempt."""
         with ExitStack() as stack:
             client = stack.enter_context(httpx.Client(timeout=5))
             lines = stack.enter_context(self.record.open("a", encoding="utf-8"))
-            return Sender(client, self.url, self._key, record=lines).send_all(batched(events, batch), concurrency=3)
+            return Sender(client, self.url, self.key, record=lines).send_all(batched(events, batch), concurrency=3)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a `headrace` command to its end."""

@@ -42,9 +42,9 @@ log = logging.getLogger(__name__)
 
 ASK_SECONDS = 4.0
 """How long one question to the cluster may take."""
-QUIET = {"log_level": 0}
-"""Its answers say what is wrong."""
 SEEN_SECONDS = 0.02
+ASKING = {"topic.metadata.refresh.interval.ms": 1_000}
+"""The broker to ask is chosen by metadata; by default one that died would be waited for five minutes."""
 MOVING = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -62,7 +62,7 @@ class KafkaBroker:
     def __init__(self, connection: Connection, partitions: int = 2) -> None:
         self._options, self._partitions = connection.options, partitions
         self._client = connection.librdkafka()
-        self._admin = AdminClient(self._client | QUIET)
+        self._admin = AdminClient({**self._client, **ASKING})
         self._lock = threading.Lock()
         self._topics: dict[str, Topic] = {}
         self._members: dict[str, Member] = {}
@@ -107,8 +107,8 @@ class KafkaBroker:
             self.topic(name)
         try:
             self._producer.publish(records)
-        except BrokerUnavailable:
-            with self._lock:  # one of the topics may be gone: the next call asks
+        except UnknownTopic:
+            with self._lock:  # the next call asks which of them it is
                 for name in names:
                     self._topics.pop(name, None)
             raise

@@ -1,16 +1,34 @@
 """How to reach a cluster: one set of options for both client libraries."""
 
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingestion.errors import ConfigurationError
+
+if TYPE_CHECKING:  # the settings name these options, and pay for no client
+    from confluent_kafka import KafkaError
 
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 MSK_IAM = "AWS_MSK_IAM"
 MECHANISMS = ("", "PLAIN", *SCRAM, MSK_IAM)
+TELL_AGAIN_SECONDS = 30.0
 MAX_BACKOFF_MS = 1_000
 """A cluster that comes back is noticed within a second."""
+
+
+def complain(log: logging.Logger) -> "Callable[[KafkaError], None]":
+    """A client's `error_cb`: a line for each kind of trouble, and again when it lasts."""
+    told: dict[int, float] = {}
+
+    def tell(error: "KafkaError") -> None:
+        if time.monotonic() - told.get(error.code(), -TELL_AGAIN_SECONDS) >= TELL_AGAIN_SECONDS:
+            told[error.code()] = time.monotonic()
+            log.warning("Kafka: %s", error.str())
+
+    return tell
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,7 @@ class Connection:
             "security.protocol": self.protocol,
             "client.id": "headrace",
             "reconnect.backoff.max.ms": MAX_BACKOFF_MS,
+            "log_level": 0,  # a line for each attempt to connect: what is wrong is told by `complain`, once
             **{name: value for name, value in login.items() if value},
         }
 

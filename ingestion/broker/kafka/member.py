@@ -11,6 +11,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from ingestion.broker.kafka.connection import complain
 from ingestion.errors import BrokerUnavailable
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Member:
         self._lock = threading.RLock()
         self._topics: set[str] = set()
         self._owned: set[tuple[str, int]] = set()
-        self._consumer = Consumer({**connection, **CONFIGURATION, "group.id": group}, logger=log)
+        self._consumer = Consumer({**connection, **CONFIGURATION, "group.id": group, "error_cb": complain(log)})
 
     def share(self, topics: Sequence[str]) -> Mapping[str, Sequence[int]]:
         """The partitions of `topics` that the group has assigned to this member by now."""

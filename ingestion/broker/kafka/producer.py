@@ -13,7 +13,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ingestion.broker import Record
-from ingestion.errors import BrokerUnavailable, PermanentError
+from ingestion.broker.kafka.connection import complain
+from ingestion.errors import BrokerUnavailable, PermanentError, UnknownTopic
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ GRACE_SECONDS = 2.0
 POLL_SECONDS = 0.5
 FULL_QUEUE_SECONDS = 0.005
 
+UNKNOWN = KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION
 CONFIGURATION: Mapping[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
@@ -98,6 +100,8 @@ class _Delivery:
     def wait(self, deadline: float) -> None:
         if not self._done.wait(max(0.0, deadline - time.monotonic())):
             raise BrokerUnavailable(f"Kafka has not confirmed {self._pending} of {self._records} records in time")
+        if self._error is not None and self._error.code() in UNKNOWN:
+            raise UnknownTopic(f"Kafka lacks a topic of {self._records} records: {self._error.str()}")
         if self._error is not None:
             raise BrokerUnavailable(
                 f"Kafka has not confirmed {self._failed} of {self._records} records: {self._error.str()}"
@@ -110,7 +114,8 @@ class _Link:
     def __init__(self, configuration: Mapping[str, Any]) -> None:
         self.fatal: str | None = None
         self._closed = False
-        self._producer = Producer({**configuration, "error_cb": self._hear}, logger=log)
+        self._complain = complain(log)
+        self._producer = Producer({**configuration, "error_cb": self._hear})
         self._thread = threading.Thread(target=self._receive, name="kafka-reports", daemon=True)
         self._thread.start()
 
@@ -157,4 +162,4 @@ class _Link:
     def _hear(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
             self.fatal = self.fatal or error.str()
-        log.warning("Kafka: %s", error.str())
+        self._complain(error)

@@ -162,6 +162,19 @@ def test_reading_on_at_the_end_asks_the_cluster_nothing_and_waits_for_nothing(br
     assert time.monotonic() - begun < 1.0
 
 
+def test_readers_that_are_near_each_other_share_what_was_fetched(
+    broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The views of a listener read the same topics, each from its own position."""
+    broker.publish([Record(TOPIC, b"key", b"%d" % n) for n in range(200)])
+    (partition,) = [p for p, held in broker.bounds(TOPIC).items() if held.end]
+    broker.read(TOPIC, partition, 0, 100, 1 << 20)
+    monkeypatch.setattr(broker, "topic", None)  # nothing more is asked of the cluster
+    for offset in (50, 100, 30, 150, 0, 120):
+        chunk = broker.read(TOPIC, partition, offset, 50, 1 << 20)
+        assert list(chunk.offsets) == list(range(offset, offset + 50)) == [int(value) for value in chunk.values]
+
+
 def test_what_others_append_is_fetched_ahead(broker: KafkaBroker, kafka: Kafka) -> None:
     assert broker.read(TOPIC, 0, 0, *PLENTY).next_offset == 0
     other = open_kafka(kafka.bootstrap_servers)
