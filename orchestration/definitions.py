@@ -16,6 +16,7 @@ from orchestration.view_checks import CHECK_VIEWS, view_checks
 from orchestration.views import facts
 from orchestration.warehouse import event_dates, raw
 from sensors.alerts import alerts
+from sensors.consumer_lag import consumer_lag
 from sensors.counters_behind import build_counters_behind
 from sensors.landed_commits import build_landed_commits
 from sensors.stale_dates import build_stale_dates
@@ -59,6 +60,7 @@ def definitions() -> dg.Definitions:
             build_stale_dates("build_models", DATES, hash_definitions),
             build_views_behind("fill_views", HOURS),
             build_counters_behind("count_products", DATES),
+            consumer_lag,
             alerts,
         ],
         schedules=[

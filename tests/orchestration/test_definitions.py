@@ -27,6 +27,7 @@ def test_sensors_and_schedules_run_without_being_switched_on() -> None:
         "views_behind",
         "counters_behind",
         "alerts",
+        "consumer_lag",
     }
     assert {schedule.name for schedule in schedules} == {
         "nightly_replay",
