@@ -78,7 +78,8 @@ def view_checks(
 
 def facts(instance: dg.DagsterInstance, sides: Sides, name: str) -> FactView:
     """A view of facts, and how far Dagster brought it."""
-    view = fact_view(name, read_settings().activity_days)
+    settings = read_settings()
+    view = fact_view(name, settings.activity_days, settings.cart_days)
     return FactView(sides, name, group(view), view.days, read_versions(instance, name))
 
 

@@ -69,10 +69,10 @@ def views_kind() -> str:
 def facts(context: dg.AssetExecutionContext, stores: dg.ResourceParam[Stores]) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     """Fills the selected views; what is wrong with one does not hold up the others."""
     again = [] if TABLES_TAG in context.run.tags else list(context.partition_keys)
-    lookups, days, failures = read_lookups(), read_settings().activity_days, []
+    settings, lookups, failures = read_settings(), read_lookups(), []
     with closing(stores.broker()) as broker, closing(stores.views()) as store:
         for key in sorted(context.selected_asset_keys):
-            view = fact_view(key.path[-1], days)
+            view = fact_view(key.path[-1], settings.activity_days, settings.cart_days)
             try:
                 filling = Filling(stores.lake(), broker, store, view, lookups)
                 metadata = filling.fill(read_versions(context.instance, view.name), again)

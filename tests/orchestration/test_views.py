@@ -27,9 +27,9 @@ CARTS, ACTIVITY = dg.AssetKey(["views", "cart_events"]), dg.AssetKey(["views", "
 ADDED = "product_added"
 
 
-def fact_views(days: int = 90) -> dict[str, View]:
+def fact_views(*days: int) -> dict[str, View]:
     """The views, as if there were one event type: to look at thirteen lake tables costs most of a test's time."""
-    return {name: replace(view, event_types=(ADDED,)) for name, view in known_views.fact_views(days).items()}
+    return {name: replace(view, event_types=(ADDED,)) for name, view in known_views.fact_views(*days).items()}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def control(make_platform: MakePlatform, monkeypatch: pytest.MonkeyPatch) -> Ite
     platform = make_platform(event_table(ADDED))
     monkeypatch.setenv("HEADRACE_HOME", str(platform.path))
     monkeypatch.setattr(views_behind, "fact_views", fact_views)
-    monkeypatch.setattr(views, "fact_view", lambda name, days: fact_views(days)[name])
+    monkeypatch.setattr(views, "fact_view", lambda name, *days: fact_views(*days)[name])
     monkeypatch.setattr(views_behind, "GRACE_SECONDS", -1.0)
     with dg.DagsterInstance.ephemeral() as instance:
         yield Control(instance, platform)
@@ -89,6 +89,23 @@ def test_where_no_listener_runs_each_load_fills_the_views(control: Control) -> N
     assert (said(control)["rows"], said(control)["rows_changed"]) == (2, 2), "what was there is not read again"
     assert said(control)["lake_versions"] == {ADDED: 2}
     assert len(items(control)) == 5
+
+
+def test_each_view_keeps_its_rows_as_long_as_its_setting_says(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_ACTIVITY_DAYS", "30")
+    monkeypatch.setenv("HEADRACE_CART_DAYS", "7")
+    land(control, events=1)
+    control.run("views_behind")
+    with closing(SQLiteViews(control.platform.path / "views.db")) as store:
+        activity, cart = (
+            row.expires_at or 0
+            for view in ("user_activity", "cart_events")
+            for key in store.keys(view)
+            for row in read_all(store, view, key)
+        )
+    assert activity - cart == (30 - 7) * 86_400
 
 
 def test_where_a_listener_runs_nothing_is_asked_for(control: Control) -> None:
@@ -151,7 +168,7 @@ def test_what_a_view_could_not_take_is_shown(control: Control, monkeypatch: pyte
         raise ValueError("no such thing")
 
     broken = replace(fact_views()["cart_events"], rows=breaks)
-    monkeypatch.setattr(views, "fact_view", lambda name, days: broken)
+    monkeypatch.setattr(views, "fact_view", lambda name, *days: broken)
     land(control, events=1)
     assert repair(control, 0, 0).success
     assert (said(control)["rows"], said(control)["left_out"]) == (0, 1)
