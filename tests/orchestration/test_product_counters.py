@@ -117,7 +117,7 @@ def test_a_warehouse_that_was_made_anew_is_told(counted: Control) -> None:
     counted.instance.report_runless_asset_event(dg.AssetMaterialization(COUNTERS_KEY, metadata={VERSION: 10_000}))
     run = recount(counted, 0)
     assert not run.success
-    assert "made from number 10000" in str(run.failure_data_for_node("views__product_counters"))
+    assert "made from number 10000" in str(run.failure_data_for_node("product_counters"))
 
 
 def test_the_nightly_recount_is_one_run_of_the_last_dates(kept_instance: dg.DagsterInstance) -> None:
