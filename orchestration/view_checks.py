@@ -37,9 +37,9 @@ DESCRIBED = {
 Clock = Callable[[], datetime]
 Pause = Callable[[float], None]
 REPAIR = (
-    "Bring the rows again from the lake: materialise views/{view} for the landing hours in which these events came"
-    " (a day after they happened, at most, unless the app sent late). A row too many does not go away by that: tell"
-    " the developers, with this table."
+    "Bring the rows again from the lake: headrace views repair --from {first} --to {last} --view {view}, or materialise"
+    " views/{view} for that range (it names when events landed: go on to later hours where an app sends late). A row"
+    " too many that no copy of an event explains stays: tell the developers, with this table."
 )
 UNCOMPARED = "What rows were joined with (the catalogue) is not compared."
 
@@ -139,9 +139,15 @@ def judge(view: str, depth: str, found: Found) -> dg.AssetCheckResult:
         asset_key=["views", view],
         check_name=depth,
         passed=not different,
-        description=f"{said} {REPAIR.format(view=view)}" if different else said,
+        description=f"{said} {what_to_do(view, comparison.differences)}" if different else said,
         metadata=metadata,
     )
+
+
+def what_to_do(view: str, differences: Sequence[Difference]) -> str:
+    """How to repair the event dates of the differences that are listed."""
+    dates = sorted(each.key.rpartition("/")[2] if view == NAME else each.sort[:10] for each in differences)
+    return REPAIR.format(view=view, first=dates[0], last=dates[-1])
 
 
 def difference_table(view: str, differences: Sequence[Difference]) -> str:

@@ -23,6 +23,7 @@ from orchestration.view_checks import (
     look_at_all,
     look_at_sample,
     view_checks,
+    what_to_do,
 )
 from orchestration.view_comparison import Comparison, Difference
 from sensors.stores import Stores
@@ -71,7 +72,7 @@ def test_a_lost_row_is_red_and_its_table_names_the_key_and_what_both_sides_say(s
     *_, row = str(result.metadata["differences"].value).splitlines()
     assert row.startswith("| cart_events | user:u1 | 2026-05-01T12:30:00.000000Z e3 0") and row.endswith("| nothing |")
     assert "product_id=p1, quantity:2" in row
-    assert "materialise views/cart_events" in str(result.description)
+    assert "--from 2026-05-01 --to 2026-05-01 --view cart_events" in str(result.description)
 
 
 def test_what_is_well_again_at_the_second_look_passes_and_is_told(shop: ViewedShop) -> None:
@@ -134,6 +135,13 @@ def test_an_empty_lake_and_an_empty_view_agree(tmp_path: Path) -> None:
     sides = replace(shop.carts.sides, lake=Lake(f"file://{tmp_path}/elsewhere"))
     assert look_at_sample(replace(shop.carts, sides=sides), clock, never).keys == 0
     shop.close()
+
+
+def test_what_to_do_names_the_event_dates_that_differ() -> None:
+    facts = [Difference("user:a", f"2026-05-0{day}T12:00:00.000000Z", "x", None) for day in (3, 1)]
+    assert "views repair --from 2026-05-01 --to 2026-05-03 --view user_activity" in what_to_do("user_activity", facts)
+    counters = [Difference("p/1/2026-05-02", "2026-05-02T12:00:00Z", "x", None)]
+    assert "--from 2026-05-02 --to 2026-05-02" in what_to_do("product_counters", counters)
 
 
 def test_a_table_of_differences_shows_the_first_and_survives_what_people_type() -> None:
