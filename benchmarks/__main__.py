@@ -4,13 +4,14 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import collector, funnel, lander, latency, listener, loader, models, read_service
+from benchmarks import collector, dynamodb, funnel, lander, latency, listener, loader, models, read_service
 from benchmarks.workload import machine
 
 BENCHMARKS = {
     "collector": collector,
     "lander": lander,
     "listener": listener,
+    "dynamodb": dynamodb,
     "read_service": read_service,
     "loader": loader,
     "models": models,
