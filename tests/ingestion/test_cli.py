@@ -292,8 +292,8 @@ def test_rejected_events_are_replayed_once(log: EmbeddedBroker, headrace: Headra
 @pytest.mark.parametrize(
     ("name", "value", "command"),
     [
-        ("HEADRACE_BROKER", "kafka://x", ("land", "--once")),
-        ("HEADRACE_BROKER", "kafka://x", ("audit",)),
+        ("HEADRACE_BROKER", "rabbit://x", ("land", "--once")),
+        ("HEADRACE_BROKER", "rabbit://x", ("audit",)),
         ("HEADRACE_LAKE", "gs://bucket", ("load",)),
         ("HEADRACE_WAREHOUSE", "redshift://x", ("load",)),
         ("HEADRACE_PORT", "abc", ("keys", "list")),
