@@ -19,10 +19,10 @@ from ingestion.broker import Broker, open_broker
 from ingestion.keys import KeyFile
 from ingestion.lake import Lake
 from ingestion.lander import GROUP
-from ingestion.listened import group
+from ingestion.listened import read_listened
 from ingestion.sent import check_sent
 from ingestion.settings import Settings
-from ingestion.tables import all_tables, event_table
+from ingestion.tables import all_tables
 from ingestion.views import ViewStore, open_views
 from ingestion.views.reading import answer
 from ingestion.views.registry import fact_views
@@ -35,6 +35,7 @@ DRAIN_SECONDS = 240.0
 SETTLE_SECONDS = 30.0
 SIMULATED_HOURS = 30
 SHOWN_ACTIVITY = 5
+VIEWS = list(fact_views().values())
 ROTATE_SECONDS = 5.0
 FUNNEL = """
 with visitors as (
@@ -72,7 +73,8 @@ def run(console: Console, home: Path, events: int, seed: int) -> int:
             _send(progress, url, key, record, events, seed)
             services.wait_until_ready(READY_SECONDS)
             _drain(progress, services, broker, warehouse)
-        balance = audit_when_settled(broker, Lake(settings.lake_url), warehouse, all_tables(), SETTLE_SECONDS)
+        lake = Lake(settings.lake_url)
+        balance = audit_when_settled(broker, lake, warehouse, all_tables(), SETTLE_SECONDS, VIEWS)
     sent = check_sent(record, warehouse)
     audit_report.print_balance(console, balance)
     audit_report.print_sent(console, sent)
@@ -117,13 +119,10 @@ def _landed(broker: Broker) -> int:
 
 
 def _listened(broker: Broker) -> tuple[int, int]:
-    """Records that the views' groups have passed, of those that their topics hold."""
-    passed = held = 0
-    for view in fact_views().values():
-        for topic in (event_table(event_type).topic for event_type in view.event_types):
-            passed += sum(broker.positions(group(view), broker.topic(topic)).values())
-            held += sum(bounds.end for bounds in broker.bounds(topic).values())
-    return passed, held
+    """Records that the views' listeners have passed, of those that their topics hold."""
+    hops = [hop for view in VIEWS for hop in read_listened(broker, view)]
+    total = sum(hop.appended for hop in hops)
+    return total - sum(hop.pending for hop in hops), max(1, total)
 
 
 def _loaded(warehouse: Warehouse) -> int:
