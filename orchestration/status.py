@@ -27,7 +27,7 @@ BUSY_SECONDS = 1.0
 
 JOBS = (
     "load_raw", "build_models", "fill_views", "count_products", "check_recent", "check_raw", "check_models",
-    "replay_raw", "repair_views", "recount_products", "prune_history",
+    "check_views", "replay_raw", "repair_views", "recount_products", "prune_history",
 )  # fmt: skip
 LEDGER = "select table_name, max(version), cast(sum(rows) as bigint) from headrace.load_ledger group by table_name"
 
