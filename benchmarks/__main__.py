@@ -4,12 +4,13 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import collector, dynamodb, funnel, lander, latency, listener, loader, models, read_service
+from benchmarks import collector, dynamodb, funnel, kafka, lander, latency, listener, loader, models, read_service
 from benchmarks.workload import machine
 
 BENCHMARKS = {
     "collector": collector,
     "lander": lander,
+    "kafka": kafka,
     "listener": listener,
     "dynamodb": dynamodb,
     "read_service": read_service,

@@ -21,7 +21,7 @@ from ingestion.audit import Balance, audit_when_settled
 from ingestion.broker import Broker, open_broker
 from ingestion.catalogue import print_catalogue
 from ingestion.collector import Collector, Timing
-from ingestion.errors import ConfigurationError, HeadraceError
+from ingestion.errors import BrokerUnavailable, ConfigurationError, HeadraceError
 from ingestion.events import EVENT_TYPES
 from ingestion.intake import BodyLimits
 from ingestion.keys import KeyFile, Keyring
@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # boto3 is imported by the commands that need it
 
 console = Console()
 SHOWN_ROWS = 200
+START_SECONDS = 60.0
+"""How long a process that runs all day waits at its start for a log that is not there yet."""
 VIEW = click.Choice(list(fact_views()))
 TABLE = click.Choice([table.name for table in all_tables()])
 
@@ -79,7 +81,7 @@ cli.add_command(simulate)
 def collect() -> None:
     """Run the collector: HTTP in, durable records in the log out."""
     settings = read_settings()
-    broker = _open_log(settings)
+    broker = _open_log(settings, START_SECONDS)
     collector = Collector(
         broker,
         Keyring(KeyFile(settings.key_file)),
@@ -103,7 +105,7 @@ def land(once: bool) -> None:
     for table in tables:
         if removed := lake.table(table).repair():
             console.print(f"{table.name}: versions {removed} were torn by a power failure; their records land again")
-    with closing(_open_log(settings)) as broker:
+    with closing(_open_log(settings, START_SECONDS)) as broker:
         lander = Lander(broker, lake, tables, settings.rotation, time.monotonic, whole=once)
         processes.land(lander, broker, settings.retention_hours, crash_at(settings.crash_at), once)
 
@@ -117,7 +119,7 @@ def listen(once: bool, names: tuple[str, ...]) -> None:
     store = open_views(settings.views_url)
     views = fact_views(settings.activity_days, settings.cart_days).values()
     catalogue = ProductFile(settings.catalogue) if settings.catalogue else None
-    with closing(_open_log(settings)) as broker:
+    with closing(_open_log(settings, START_SECONDS)) as broker:
         listener = Listener(
             broker,
             store,
@@ -323,11 +325,22 @@ def query(sql: str, as_csv: bool) -> None:
         console.print(f"{answer.num_rows:,} rows, the first {SHOWN_ROWS:,} of them shown; --csv prints all")
 
 
-def _open_log(settings: Settings) -> Broker:
-    """The log, with every topic."""
-    broker = open_broker(settings.broker_url, settings.partitions, settings.kafka)
-    broker.ensure_topics([table.topic for table in all_tables()])
-    return broker
+def _open_log(settings: Settings, patience: float = 0.0) -> Broker:
+    """The log, with every topic; a log that does not answer yet is waited for, `patience` seconds long."""
+    broker, deadline = (
+        open_broker(settings.broker_url, settings.partitions, settings.kafka),
+        time.monotonic() + patience,
+    )
+    while True:
+        try:
+            broker.ensure_topics([table.topic for table in all_tables()])
+            return broker
+        except BrokerUnavailable as error:
+            if time.monotonic() > deadline:
+                broker.close()
+                raise
+            logging.warning("%s; trying again", error)
+        time.sleep(1.0)
 
 
 def _body_limits(settings: Settings) -> BodyLimits:

@@ -1,6 +1,5 @@
 """What Kafka holds, for the checker: read with a client of its own."""
 
-from collections.abc import Mapping
 from contextlib import closing
 
 from confluent_kafka import Consumer, TopicPartition
@@ -12,16 +11,17 @@ from tests.proof.checker import Place
 from tests.services.kafka import Kafka
 
 
-def read_kafka(kafka: Kafka) -> Mapping[Place, bytes]:
-    """Every record of Kafka's topics, up to the ends that they have now."""
+def read_kafka(kafka: Kafka) -> dict[Place, bytes]:
+    """Every record of Kafka's topics that retention has left, up to the ends that they have now."""
     with closing(KafkaAdminClient(**kafka.kafka_python())) as admin:
         topics = admin.describe_topics([name for name in admin.list_topics() if name.startswith("events.")])
         ids = {topic["name"]: topic["topic_id"] for topic in topics}
-        places = [(topic["name"], part["partition_index"]) for topic in topics for part in topic["partitions"]]
-        latest = {KafkaPlace(*place): OffsetSpec.LATEST for place in places}
-        left = sum(found.offset for found in admin.list_partition_offsets(latest).values())
+        held = [KafkaPlace(topic["name"], part["partition_index"]) for topic in topics for part in topic["partitions"]]
+        starts = admin.list_partition_offsets(dict.fromkeys(held, OffsetSpec.EARLIEST))
+        ends = admin.list_partition_offsets(dict.fromkeys(held, OffsetSpec.LATEST))
+    left = sum(ends[place].offset - starts[place].offset for place in held)
     consumer = Consumer(kafka.librdkafka() | {"group.id": "checker", "auto.offset.reset": "error"})
-    consumer.assign([TopicPartition(*place, 0) for place in places])
+    consumer.assign([TopicPartition(place.topic, place.partition, starts[place].offset) for place in held])
     found: dict[Place, bytes] = {}
     while len(found) < left:
         for message in consumer.consume(1_000, timeout=30.0):
