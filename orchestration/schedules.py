@@ -6,6 +6,7 @@ import dagster as dg
 
 from orchestration.partitions import HOUR_FORMAT
 from orchestration.product_counters import product_counters
+from orchestration.view_checks import SAMPLE, check_keys
 from orchestration.views import fact_keys
 from orchestration.warehouse import raw_keys
 from sensors.attempts import RANGE_END, RANGE_START
@@ -42,8 +43,8 @@ repair_views = dg.define_asset_job(
 
 count_products = dg.define_asset_job(
     "count_products",
-    dg.AssetSelection.assets(product_counters).without_checks(),
-    description="Recounts products on the dates that were built since.",
+    dg.AssetSelection.assets(product_counters).without_checks() | dg.AssetSelection.checks(*check_keys([SAMPLE])),
+    description="Recounts products on the dates that were built since, and checks a sample of every view.",
     tags=FIRST,
 )
 recount_products = dg.define_asset_job(

@@ -1,7 +1,8 @@
 """Checks of the views: each equals what the lake's events come to, by SQL that shares no code with the views.
 
-Two depths. An hourly run, which starts for other checks anyway, takes a sample of what the last loads touched and
-compares its latest event dates: what that costs depends on recent traffic alone. A nightly one compares all rows.
+Two depths. Runs that start anyway, after each build to count products and every hour for other checks, take a sample
+of what the last loads touched and compare its latest event dates: what that costs depends on recent traffic alone. A
+nightly run compares all rows.
 What differs is looked at again after a while, and counts only where it still differs.
 """
 

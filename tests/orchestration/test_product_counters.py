@@ -7,8 +7,10 @@ import pytest
 from ingestion.errors import ViewsUnavailable
 from ingestion.views import read_all
 from ingestion.views.product_counters import COUNTS, NAME, READ
+from ingestion.views.registry import fact_views
 from ingestion.views.sqlite import SQLiteViews
 from orchestration.schedules import nightly_recount
+from orchestration.view_checks import SAMPLE
 from sensors.attempts import RANGE_END, RANGE_START
 from sensors.counters_behind import COUNTERS_KEY, VERSION, read_counted
 from tests.orchestration.control import Control, repository
@@ -86,6 +88,15 @@ def test_a_change_of_definitions_counts_everything_again(counted: Control) -> No
     assert len(settle(counted)) == 1
     assert int(str(said(counted)["dates"])) >= 6
     assert (read_counted(counted.instance) or 0) > (before or 0)
+
+
+def test_a_sample_of_every_view_is_checked_with_what_each_load_brought(counted: Control) -> None:
+    counted.land("product_viewed")
+    (run,) = settle(counted)
+    checked = {check.asset_key.path[-1]: check for check in run.get_asset_check_evaluations()}
+    assert {*checked} == {*fact_views(), NAME}
+    assert {check.check_name for check in checked.values()} == {SAMPLE}
+    assert all(check.passed for check in checked.values()), "what no listener has passed is only pending"
 
 
 def test_a_run_that_fails_leaves_its_dates_pending(counted: Control, monkeypatch: pytest.MonkeyPatch) -> None:
