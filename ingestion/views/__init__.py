@@ -67,6 +67,9 @@ class ViewStore(Protocol):
     def read(self, view: str, key: str, limit: int, page: str | None = None) -> Page:
         """At most `limit` rows of a key, newest first, from the beginning or from a page token on."""
 
+    def read_each(self, view: str, asked: Sequence[tuple[str, str | None]], limit: int) -> Iterator[Page]:
+        """The pages of several keys and tokens, in their order; a store that is far away is asked for some at once."""
+
     def keys(self, view: str) -> Iterator[str]:
         """Every key that has a row to read, in any order."""
 

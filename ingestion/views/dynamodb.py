@@ -83,6 +83,10 @@ class DynamoDBViews:
             except Replaced as replaced:
                 patience.pause(replaced)
 
+    def read_each(self, view: str, asked: Sequence[tuple[str, str | None]], limit: int) -> Iterator[Page]:
+        """The pages of several keys and tokens, some at once."""
+        return self._pool.map(lambda one: self.read(view, one[0], limit, one[1]), asked)
+
     def keys(self, view: str) -> Iterator[str]:
         """Every key that has a row to read, by a scan: it reads, and AWS counts, the whole table."""
         last: str | None = None

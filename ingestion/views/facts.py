@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ingestion.errors import ItemRefused
 from ingestion.steps import Steps
-from ingestion.views import MAX_PAGE, MAX_VERSION, Item, Row, ViewStore, page_token
+from ingestion.views import MAX_PAGE, MAX_VERSION, Item, Page, Row, ViewStore, page_token
 from ingestion.views.landed import DAY_US, LandedEvent
 from ingestion.views.products import Products
 
@@ -115,25 +115,27 @@ def _lost(store: ViewStore, view: View, own: Iterable[Row]) -> dict[tuple[str, s
     days: dict[str, list[int]] = {}
     for claim in own:
         days.setdefault(claim.key, []).append(_day(claim))
+    spans = {identity: (min(claimed) - 1, max(claimed) + 1) for identity, claimed in days.items()}
+    asked = [(identity, page_token(f"{last + 1:07}")) for identity, (_, last) in spans.items()]
     tombstones = {}
-    for identity, claimed in days.items():
-        claims = list(_claims(store, view, identity, min(claimed) - 1, max(claimed) + 1))
+    for (identity, (first, _)), page in zip(spans.items(), store.read_each(view.claims, asked, MAX_PAGE), strict=True):
+        claims = list(_claims(store, view, identity, page, first))
         for claim in _outranked(claims) if len(claims) > 1 else ():
             for key, sort in (claim.item or {})["rows"]:
                 tombstones[key, sort] = Row(key, sort, MAX_VERSION, None, claim.expires_at)
     return tombstones
 
 
-def _claims(store: ViewStore, view: View, identity: str, first: int, last: int) -> Iterator[Row]:
-    """The claims to be an event that lie on the days from `first` to `last`."""
-    token: str | None = page_token(f"{last + 1:07}")
-    while token:
-        page = store.read(view.claims, identity, MAX_PAGE, token)
+def _claims(store: ViewStore, view: View, identity: str, page: Page, first: int) -> Iterator[Row]:
+    """The claims of a page and of those after it, down to the day `first`."""
+    while True:
         for row in page.rows:
             if _day(row) < first:
                 return
             yield row
-        token = page.next
+        if not page.next:
+            return
+        page = store.read(view.claims, identity, MAX_PAGE, page.next)
 
 
 def _outranked(claims: Sequence[Row]) -> Iterator[Row]:

@@ -107,6 +107,10 @@ class SQLiteViews:
         )
         return Page(rows[:limit], page_token(rows[limit - 1].sort) if len(rows) > limit else None)
 
+    def read_each(self, view: str, asked: Sequence[tuple[str, str | None]], limit: int) -> Iterator[Page]:
+        """The pages of several keys and tokens."""
+        return (self.read(view, key, limit, page) for key, page in asked)
+
     def keys(self, view: str) -> Iterator[str]:
         """Every key that has a row to read; not one moment of the store, where others write meanwhile."""
         last: str | None = None

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.proof.dynamodb_mutants import DYNAMODB_MUTANTS
 from tests.proof.model_mutants import MODEL_MUTANTS
 from tests.proof.mutant import Mutant
 from tests.proof.view_check_mutants import VIEW_CHECK_MUTANTS
@@ -235,6 +236,7 @@ MUTANTS = (
     *MODEL_MUTANTS,
     *VIEW_MUTANTS,
     *VIEW_CHECK_MUTANTS,
+    *DYNAMODB_MUTANTS,
 )
 
 
@@ -260,6 +262,8 @@ def is_caught(mutant: Mutant) -> bool:
                 shutil.copytree(source, tree / name, ignore=GENERATED)
             else:
                 shutil.copy(source, tree / name)
+        if (ROOT / ".services").exists():
+            (tree / ".services").symlink_to(ROOT / ".services")
         mutant.plant(tree)
         return _run(tree, mutant.tests) == 1
 

@@ -229,6 +229,14 @@ class ViewStoreContract:
         page = site.store.read(VIEW, "u1", 5)
         assert [r.sort for r in page.rows] == ["19", "09", "08", "07", "06"]
 
+    def test_the_pages_of_several_keys_come_in_the_order_in_which_they_were_asked_for(self, site: Site) -> None:
+        site.store.upsert(VIEW, [row(f"u{n}", sort, item={"value": n}) for n in range(30) for sort in "abc"])
+        first = site.store.read(VIEW, "u7", 1)
+        asked = [*((f"u{n}", None) for n in reversed(range(31))), ("u7", first.next)]
+        pages = list(site.store.read_each(VIEW, asked, 2))
+        assert pages == [site.store.read(VIEW, key, 2, token) for key, token in asked]
+        assert [len(page.rows) for page in pages] == [0] + [2] * 31 and pages[-1].rows[0].sort == "b"
+
     @pytest.mark.parametrize("token", ["!", "ä", "a", "gICA", "2026-05-01", "\0", " "])
     def test_a_page_token_that_nobody_gave_is_refused(self, site: Site, token: str) -> None:
         with pytest.raises(ItemRefused, match="page token"):
