@@ -79,6 +79,13 @@ def test_a_write_whose_answer_is_lost_is_done_once(store: DynamoDBViews, proxy: 
     assert list(read_all(store, SUMMARIES, "p1")) == whole(1)[::-1]
 
 
+def test_parts_that_a_sweep_left_undone_are_swept_again(store: DynamoDBViews, proxy: FaultProxy) -> None:
+    store.replace(SUMMARIES, "large", 1, whole_of("large", 1, pad=140_000))
+    proxy.plan = first(2, Fault.HALF, "BatchWriteItem")
+    store.replace(SUMMARIES, "large", 2, [])
+    assert proxy.counts[Fault.HALF] == 2 and parts(store) == []
+
+
 @pytest.mark.parametrize("fault", [Fault.THROTTLE, Fault.ERROR, Fault.RESET, Fault.CLOCK_SKEW])
 def test_what_does_not_pass_is_unavailable_in_time_with_its_reason(
     store: DynamoDBViews, proxy: FaultProxy, fault: Fault
