@@ -1,5 +1,6 @@
 """The lake in S3, on a real server, and behind a proxy that fails as S3 does."""
 
+import multiprocessing
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,11 +11,11 @@ import pytest
 from ingestion import s3 as s3_module
 from ingestion.audit import BALANCED
 from ingestion.errors import LakeUnavailable, TransientError
-from ingestion.lake import Lake, LakeTable
+from ingestion.lake import Lake, LakeTable, Range
 from ingestion.lander import Lander
 from ingestion.views.replay import lake_rows
-from tests.ingestion.lake.contract import VIEWS, LakeContract, append, read
-from tests.platform import Platform
+from tests.ingestion.lake.contract import VIEWS, LakeContract, append, read, rows
+from tests.platform import Platform, event
 from tests.services.fault_proxy import FaultProxy
 from tests.services.faults import Fault, Plan, at_random, calm
 from tests.services.s3 import S3
@@ -28,12 +29,17 @@ FAULTS = {
     Fault.SLOW: 0.02,
 }
 REQUESTS = 150
+WRITERS, RACED_OFFSETS = 3, 20
 Connect = Callable[[dict[str, str]], None]
 
 
 @pytest.fixture
 def bucket(s3: S3) -> str:
     """The URL of a bucket of the test's own, with a prefix."""
+    return bucket_of(s3)
+
+
+def bucket_of(s3: S3) -> str:
     name = f"lake-{uuid.uuid4()}"
     s3.create_bucket(name)
     return f"s3://{name}/raw/events"
@@ -66,6 +72,43 @@ def views_table(lake: Lake) -> LakeTable:
 
 class TestBucket(LakeContract):
     """Of S3Proxy."""
+
+
+class TestBucketOfAnotherServer(LakeContract):
+    """Of versitygw, a second opinion."""
+
+    @pytest.fixture
+    def lake(self, versitygw: S3, connect: Connect) -> Lake:
+        connect(versitygw.endpoint.environment)
+        return Lake(bucket_of(versitygw))
+
+
+@pytest.mark.parametrize("server", ["s3", "versitygw"])
+def test_of_writers_of_one_partition_in_several_processes_one_wins_each_time(
+    server: str, request: pytest.FixtureRequest, connect: Connect
+) -> None:
+    s3: S3 = request.getfixturevalue(server)
+    connect(s3.endpoint.environment)
+    url = bucket_of(s3)
+    table = Lake(url).table(VIEWS)
+    table.snapshot()
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=append_all, args=(url,)) for _ in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * WRITERS
+    assert [row["kafka_offset"] for row in read(table)] == list(range(RACED_OFFSETS))
+
+
+def append_all(url: str) -> None:
+    """Append offset after offset of one partition, from wherever the table stands."""
+    table = Lake(url).table(VIEWS)
+    while (start := (snapshot := table.snapshot()).position("id", 0)) < RACED_OFFSETS:
+        made = rows(VIEWS, [event("product_viewed", start)], start)
+        with suppress(TransientError):
+            snapshot.append(made, [Range("id", 0, start, start + 1, 1)])
 
 
 @contextmanager
