@@ -1,5 +1,6 @@
 """What Kafka holds, for the checker: read with a client of its own."""
 
+import time
 from contextlib import closing
 
 from confluent_kafka import Consumer, TopicPartition
@@ -9,6 +10,8 @@ from kafka.admin import OffsetSpec
 
 from tests.proof.checker import Place
 from tests.services.kafka import Kafka
+
+PATIENCE_SECONDS = 60.0
 
 
 def read_kafka(kafka: Kafka) -> dict[Place, bytes]:
@@ -23,8 +26,10 @@ def read_kafka(kafka: Kafka) -> dict[Place, bytes]:
     consumer = Consumer(kafka.librdkafka() | {"group.id": "checker", "auto.offset.reset": "error"})
     consumer.assign([TopicPartition(place.topic, place.partition, starts[place].offset) for place in held])
     found: dict[Place, bytes] = {}
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while len(found) < left:
-        for message in consumer.consume(1_000, timeout=30.0):
+        assert time.monotonic() < deadline, f"{len(found)} of {left} records came"
+        for message in consumer.consume(1_000, timeout=0.2):  # waits for as many, or for as long
             assert message.error() is None, message.error()
             place = Place(ids[message.topic()], message.partition() or 0, message.offset() or 0)
             found[place] = message.value() or b""
