@@ -119,6 +119,21 @@ def test_of_a_topic_recreated_under_a_lander_no_record_is_passed_over(
     assert platform.audit().status == BALANCED
 
 
+def test_a_lander_that_slept_while_its_topic_was_recreated_takes_nothing_of_the_new_one_for_the_old(
+    platform: KafkaPlatform, lander: Lander
+) -> None:
+    platform.publish("product_viewed", 100)
+    assert run(lander.round(), lambda point: None).read == 100, "read, and not landed yet"
+    platform.recreate()
+    platform.publish("product_viewed", 300)
+    assert all(end > 60 for end in platform.operator.ends(VIEWS.topic).values()), "so that its offsets exist again"
+    time.sleep(1.0)  # in which what is fetched ahead would come from the new one
+    run(lander.round(flush=True), lambda point: None)
+    platform.land_all(lander)
+    assert platform.judge() == []
+    assert len(checker.read_raw(platform.path / "warehouse.duckdb")) == 300
+
+
 def test_what_retention_took_from_a_stopped_lander_is_named(platform: KafkaPlatform, lander: Lander) -> None:
     platform.publish("product_viewed", 50)
     with ExitStack() as stack:
