@@ -283,7 +283,8 @@ def test_a_collector_whose_broker_is_down_says_so_in_time_and_keeps_what_it_acce
         assert max(seconds for _, _, seconds in said) < ANSWER_SECONDS + 2.0
         assert deployment.resident_bytes("collector") < 400 * 1024 * 1024
         deployment.send(events(2, 200))
-        deployment.run("audit", "--wait", "60")
+        audit = deployment.run("audit", "--wait", "60")
+        assert audit.returncode == 0, audit.stdout + audit.stderr
     rows = checker.read_raw(tmp_path / "warehouse.duckdb")
     answers = checker.read_answers(deployment.record.read_text().splitlines())
     assert {event for event, answer in answers.items() if answer.accepted} <= {row.event_id for row in rows}

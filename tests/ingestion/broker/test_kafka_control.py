@@ -99,13 +99,15 @@ def test_a_log_that_makes_its_own_topics_needs_no_plan(monkeypatch: pytest.Monke
 def test_unsafe_topics_are_refused_at_start_unless_warnings_do(
     kafka: Kafka, operator: Operator, configs: dict[str, str], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    operator.create(VIEWS, configs=configs)
+    topic = f"events.unsafe_{len(said)}"  # no name that is used again: Kafka 4.3.1 brings settings of the dead back
+    operator.create(topic, configs=configs)
     url = f"kafka://{kafka.bootstrap_servers}"
     with closing(open_broker(url)) as broker, pytest.raises(ConfigurationError, match=said):
-        broker.ensure_topics([VIEWS])
+        broker.ensure_topics([topic])
     with closing(open_broker(url, kafka=KafkaOptions(allow_unsafe=True))) as broker:
-        broker.ensure_topics([VIEWS])
+        broker.ensure_topics([topic])
     assert said in caplog.text
+    operator.delete(topic)
 
 
 @pytest.fixture
