@@ -159,7 +159,7 @@ def test_partitions_that_are_added_are_landed_from_their_beginning(platform: Kaf
         platform.publish("product_viewed", 100)
         platform.broker = before
     assert all(platform.operator.ends(VIEWS.topic).values())
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while platform.judge():
         platform.land_all(lander)
         assert time.monotonic() < deadline
