@@ -18,11 +18,13 @@ import httpx
 
 from ingestion.events import EVENT_TYPES
 from ingestion.keys import KeyFile
-from ingestion.sender import Sender, Summary, batched
+from ingestion.sender import Patience, Sender, Summary, batched
 from orchestration.services import free_port, wait_until_ready
 from tests.proof import checker, view_checker
 
 VIEWS = ("user_activity", "cart_events")
+PATIENT = Patience(tries=40)
+"""A killed collector is back in a second, or in many on a busy machine."""
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "collector": ("collect",),
     "lander": ("land",),
@@ -115,7 +117,9 @@ class Deployment:
         with ExitStack() as stack:
             client = stack.enter_context(httpx.Client(timeout=5))
             lines = stack.enter_context(self.record.open("a", encoding="utf-8"))
-            return Sender(client, self.url, self.key, record=lines).send_all(batched(events, batch), concurrency=3)
+            return Sender(client, self.url, self.key, record=lines, patience=PATIENT).send_all(
+                batched(events, batch), concurrency=3
+            )
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a `headrace` command to its end."""
