@@ -4,11 +4,9 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import pyarrow.csv
@@ -16,12 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from ingestion import audit_report, processes, rejected, view_report
+from ingestion import audit_report, processes, rejected
 from ingestion.audit import Balance, audit_when_settled
 from ingestion.broker import Broker, open_broker
 from ingestion.catalogue import print_catalogue
 from ingestion.collector import Collector, Timing
-from ingestion.errors import BrokerUnavailable, ConfigurationError, HeadraceError
+from ingestion.errors import BrokerUnavailable, HeadraceError
 from ingestion.events import EVENT_TYPES
 from ingestion.intake import BodyLimits
 from ingestion.keys import KeyFile, Keyring
@@ -37,15 +35,12 @@ from ingestion.settings import Settings, read_settings
 from ingestion.steps import crash_at, run
 from ingestion.tables import all_tables, table_named
 from ingestion.topic_commands import topics_group
-from ingestion.views import MAX_PAGE, open_views
+from ingestion.view_commands import view_command, views_group
+from ingestion.views import open_views
 from ingestion.views.facts import Lookups
 from ingestion.views.products import ProductFile
-from ingestion.views.reading import DEFAULT_DAYS, DEFAULT_LIMIT, READERS, answer
-from ingestion.views.registry import fact_views, stored_views
+from ingestion.views.registry import fact_views
 from ingestion.warehouse import open_warehouse, read
-
-if TYPE_CHECKING:  # boto3 is imported by the commands that need it
-    from ingestion.views.dynamodb_tables import Tables
 
 console = Console()
 SHOWN_ROWS = 200
@@ -73,8 +68,8 @@ def cli() -> None:
         logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
-cli.add_command(send)
-cli.add_command(simulate)
+for command in (send, simulate, topics_group, view_command, views_group):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -136,60 +131,6 @@ def serve() -> None:
     settings = read_settings()
     keyring = Keyring(KeyFile(settings.key_file), scope="read")
     processes.serve(ReadService(open_views(settings.views_url), keyring).app(), settings.host, settings.read_port)
-
-
-@cli.command("view")
-@click.argument("name", type=click.Choice(list(READERS)))
-@click.argument("key")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, MAX_PAGE),
-    help=f"Rows, {DEFAULT_LIMIT} if left out; of product_counters days, {DEFAULT_DAYS} if left out.",
-)
-@click.option("--page", help="Token of the page to print.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-def view_command(name: str, key: str, limit: int | None, page: str | None, as_json: bool) -> None:
-    """Print what a view says of KEY: a user's id, or anonymous:ID; of product_counters a product's id."""
-    found = answer(open_views(read_settings().views_url), name, key, limit, page)
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        view_report.print_answer(console, found)
-        view_report.print_next(console, found)
-
-
-cli.add_command(topics_group)
-
-
-@cli.group("views")
-def views_group() -> None:
-    """Repair the views; make the tables of their store, where it has some: DynamoDB."""
-
-
-@views_group.command("plan")
-def views_plan() -> None:
-    """Print what `apply` would change."""
-    with _view_tables() as tables:
-        view_report.print_plan(console, tables.plan(stored_views()))
-
-
-@views_group.command("apply")
-def views_apply() -> None:
-    """Create and change tables so that every view has its own; refused where that could lose something."""
-    with _view_tables() as tables:
-        steps = tables.plan(stored_views())
-        view_report.print_plan(console, steps)
-        tables.apply(steps)
-
-
-@contextmanager
-def _view_tables() -> "Iterator[Tables]":
-    from ingestion.views.dynamodb import DynamoDBViews
-
-    with closing(open_views(read_settings().views_url)) as store:
-        if not isinstance(store, DynamoDBViews):
-            raise ConfigurationError(f"HEADRACE_VIEWS is {read_settings().views_url!r}: it needs no tables made for it")
-        yield store.tables
 
 
 @cli.command("load")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from ingestion.cli import TABLE, cli, console, main, views_group
+from ingestion.cli import TABLE, cli, console, main
 from ingestion.settings import read_settings
+from ingestion.view_commands import views_group
 from ingestion.views import product_counters
 from ingestion.views.registry import fact_views
 from ingestion.warehouse import open_warehouse

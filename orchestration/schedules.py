@@ -59,28 +59,36 @@ def replayed_range(at: datetime, hours: int = REPLAYED_HOURS) -> tuple[str, str]
     return tuple(f"{at - timedelta(hours=n):{HOUR_FORMAT}}" for n in (hours, 1))  # type: ignore[return-value]
 
 
-@dg.schedule(
-    job=replay_raw,
-    cron_schedule="30 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-)
-def nightly_replay(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Loads the last two days again, so that what was lost in the warehouse comes back without a person."""
-    first, last = replayed_range(context.scheduled_execution_time)
-    return dg.RunRequest(run_key=first, tags={RANGE_START: first, RANGE_END: last})
+def hours_again(name: str, job_name: str, cron: str, description: str) -> dg.ScheduleDefinition:
+    """Runs a job by the clock (UTC) for the last whole landing hours."""
+
+    @dg.schedule(
+        name=name,
+        job_name=job_name,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        description=description,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def again(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        first, last = replayed_range(context.scheduled_execution_time)
+        return dg.RunRequest(run_key=first, tags={RANGE_START: first, RANGE_END: last})
+
+    return again
 
 
-@dg.schedule(
-    job=repair_views,
-    cron_schedule="45 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+nightly_replay = hours_again(
+    "nightly_replay",
+    replay_raw.name,
+    "30 3 * * *",
+    "Loads the last two days again, so that what was lost in the warehouse comes back without a person.",
 )
-def nightly_repair(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Brings the last two days into the views again, so that what was lost in their store comes back."""
-    first, last = replayed_range(context.scheduled_execution_time)
-    return dg.RunRequest(run_key=first, tags={RANGE_START: first, RANGE_END: last})
+nightly_repair = hours_again(
+    "nightly_repair",
+    repair_views.name,
+    "45 3 * * *",
+    "Brings the last two days into the views again, so that what was lost in their store comes back.",
+)
 
 
 @dg.schedule(

@@ -17,7 +17,6 @@ from pathlib import Path
 import hypothesis.strategies as st
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from ingestion.broker import Record
@@ -33,7 +32,7 @@ from ingestion.views.product_counters import dates_published, recount
 from ingestion.views.sqlite import SQLiteViews
 from ingestion.warehouse.duckdb import DuckDBWarehouse, connect
 from tests.dbt_project.conftest import Shop
-from tests.proof.test_interleavings import JUNK, PHASES, START, Actor
+from tests.proof.test_interleavings import JUNK, START, Actor, explored, quietly
 from tests.proof.view_checker import due_counters, held_counters
 
 LONG = bool(os.environ.get("HEADRACE_LONG"))
@@ -55,10 +54,6 @@ def built_once() -> tuple[Path, str]:
     shop.platform.close()
     (compiled,) = (path / "dbt" / "compiled").rglob("stg_events.sql")
     return path / "warehouse.duckdb", compiled.read_text()
-
-
-def quietly(point: str) -> None:
-    """Go on, whatever the point."""
 
 
 class Counters(RuleBasedStateMachine):
@@ -274,14 +269,7 @@ class Counters(RuleBasedStateMachine):
             self.what_came_is_loaded()
 
 
-Counters.TestCase.settings = settings(
-    max_examples=RUNS,
-    stateful_step_count=STEPS,
-    deadline=None,
-    phases=PHASES,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+Counters.TestCase.settings = explored(RUNS, STEPS)
 TestCounters = Counters.TestCase
 
 

@@ -59,6 +59,22 @@ def tables(extended: bool, names: Sequence[str] = (*TYPES, REJECTED)) -> list[Ta
     return found
 
 
+def explored(runs: int, steps: int) -> settings:
+    """How a state machine of the proof is explored."""
+    return settings(
+        max_examples=runs,
+        stateful_step_count=steps,
+        deadline=None,
+        phases=PHASES,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+
+
+def quietly(point: str) -> None:
+    """Go on, whatever the point."""
+
+
 class Actor:
     """A process: what it is doing now, and how its next piece of work begins."""
 
@@ -221,8 +237,8 @@ class Pipeline(RuleBasedStateMachine):
         with closing(self.client()) as broker:
             lander = Lander(broker, self.lake, self.tables(True), Rotation(seconds=0), lambda: self.seconds)
             for _ in range(3):
-                run(lander.round(flush=True), lambda point: None)
-        run(self._load(self.tables(True)), lambda point: None)
+                run(lander.round(flush=True), quietly)
+        run(self._load(self.tables(True)), quietly)
         self._judge()
 
     def everybody_dies(self) -> None:
@@ -277,12 +293,5 @@ class Pipeline(RuleBasedStateMachine):
         return checker._names(value.decode(errors="replace"))[0] or ""
 
 
-Pipeline.TestCase.settings = settings(
-    max_examples=RUNS,
-    stateful_step_count=STEPS,
-    deadline=None,
-    phases=PHASES,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+Pipeline.TestCase.settings = explored(RUNS, STEPS)
 TestPipeline = Pipeline.TestCase

@@ -15,7 +15,6 @@ from pathlib import Path
 import hypothesis.strategies as st
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from ingestion.broker import Record
@@ -36,7 +35,7 @@ from ingestion.views.products import Products
 from ingestion.views.registry import fact_views
 from ingestion.views.replay import replay_hour
 from ingestion.views.sqlite import SQLiteViews
-from tests.proof.test_interleavings import JUNK, PHASES, START, Actor
+from tests.proof.test_interleavings import JUNK, START, Actor, explored, quietly
 from tests.proof.view_checker import Shown, due, held
 
 LONG = bool(os.environ.get("HEADRACE_LONG"))
@@ -45,10 +44,6 @@ pytestmark = pytest.mark.timeout(3_600 if LONG else 300)
 
 TYPES = ("product_viewed", "product_added", "order_completed")
 PROPERTIES = {"product_id": "p1", "order_id": "o", "price": "1.5", "quantity": 2}
-
-
-def quietly(point: str) -> None:
-    """Go on, whatever the point."""
 
 
 class Views(RuleBasedStateMachine):
@@ -229,14 +224,7 @@ class Views(RuleBasedStateMachine):
         self.broker.publish([result for result in results if isinstance(result, Record)])
 
 
-Views.TestCase.settings = settings(
-    max_examples=RUNS,
-    stateful_step_count=STEPS,
-    deadline=None,
-    phases=PHASES,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+Views.TestCase.settings = explored(RUNS, STEPS)
 TestViews = Views.TestCase
 
 

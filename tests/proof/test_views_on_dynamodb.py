@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from ingestion.events import EVENT_TYPES
@@ -22,8 +21,8 @@ from ingestion.views.facts import Lookups
 from ingestion.views.registry import fact_views
 from ingestion.views.replay import replay_hour
 from tests.ingestion.views.dynamodb_tables import WithTables, drop
-from tests.proof.test_interleavings import PHASES
-from tests.proof.test_view_interleavings import Views, quietly
+from tests.proof.test_interleavings import explored, quietly
+from tests.proof.test_view_interleavings import Views
 from tests.proof.test_view_kills import copied_log, listen, shop
 from tests.proof.view_checker import Shown, due, held_in_dynamodb
 from tests.services.aws import REGION
@@ -85,14 +84,7 @@ def test_interleavings_end_in_what_sql_finds_in_the_lake(dynamodb: DynamoDB, mon
             monkeypatch.setenv(name, value)
         run_state_machine_as_test(
             partial(ViewsOnDynamoDB, dynamodb),  # type: ignore[arg-type]  # called without arguments
-            settings=settings(
-                max_examples=RUNS,
-                stateful_step_count=STEPS,
-                deadline=None,
-                phases=PHASES,
-                suppress_health_check=list(HealthCheck),
-                print_blob=True,
-            ),
+            settings=explored(RUNS, STEPS),
         )
         assert sum(proxy.counts[fault] for fault in FAULTS) >= RUNS, proxy.counts
 
