@@ -160,6 +160,8 @@ class Deployment:
         while not self._ending.wait(0.05):
             for name, process in list(self._processes.items()):
                 if process.poll() is not None:
-                    assert process.returncode == -signal.SIGKILL, f"{name} ended with {process.returncode}"
+                    assert process.returncode == -signal.SIGKILL, (
+                        f"{name} ended with {process.returncode}: {(self.home / f'{name}.log').read_text()[-4_000:]}"
+                    )
                     self.deaths[name] += 1
                     self.start(name)

@@ -222,6 +222,8 @@ class KafkaBroker:
                 raise ConfigurationError(
                     "this user cannot see how the topics are set; grant DESCRIBE_CONFIGS"
                 ) from error
+            if error.args[0].code() in MISSING:  # asked of another broker, which hears of a new topic later
+                raise BrokerUnavailable(f"Kafka does not show all of {', '.join(names)} yet") from error
             raise self._failed(", ".join(names), error) from error
 
     def _bounds(self, name: str) -> Mapping[int, Bounds]:
@@ -253,7 +255,10 @@ class KafkaBroker:
 
 
 def _answer(future: "Future[Answer]") -> Answer:
-    return future.result(ASK_SECONDS + 1)
+    try:
+        return future.result(ASK_SECONDS + 1)
+    except TimeoutError as error:  # of ours: the library's own comes late where the process was paused
+        raise BrokerUnavailable(f"Kafka did not answer within {ASK_SECONDS + 1:.0f} s") from error
 
 
 def _text(topic_id: Uuid) -> str:

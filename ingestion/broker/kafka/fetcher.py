@@ -135,12 +135,18 @@ class Fetcher:
     def read(self, topic: str, partition: int, offset: int, max_records: int, max_bytes: int) -> Chunk:
         """Records from `offset` on, at least one where there is one."""
         with self._lock:
-            queue = self._queue_at(topic, partition, offset)
-            self._fill(queue, offset, max_records, max_bytes)
-            chunk = queue.take(offset, max_records, max_bytes, self._ahead // 2)
-            if queue.is_paused and chunk.next_offset == queue.end:
-                self._resume(queue)
-            return chunk
+            try:
+                return self._read(topic, partition, offset, max_records, max_bytes)
+            except KafkaException as error:
+                raise BrokerUnavailable(f"{topic}/{partition} cannot be read now: {error.args[0].str()}") from error
+
+    def _read(self, topic: str, partition: int, offset: int, max_records: int, max_bytes: int) -> Chunk:
+        queue = self._queue_at(topic, partition, offset)
+        self._fill(queue, offset, max_records, max_bytes)
+        chunk = queue.take(offset, max_records, max_bytes, self._ahead // 2)
+        if queue.is_paused and chunk.next_offset == queue.end:
+            self._resume(queue)
+        return chunk
 
     def expect(self, topic: str) -> None:
         """The topic has news: its next reads look for them."""
@@ -178,8 +184,9 @@ class Fetcher:
             return queue
         if queue:
             self._drop(queue)
-        queue = self._queues[topic, partition] = _Queue(topic, partition, offset, held.end, version)
+        queue = _Queue(topic, partition, offset, held.end, version)
         self._consumer.incremental_assign([queue.place])
+        self._queues[topic, partition] = queue
         return queue
 
     def _held(self, topic: str, partition: int, offset: int) -> Bounds:

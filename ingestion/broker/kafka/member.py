@@ -52,12 +52,11 @@ class Member:
     def share(self, topics: Sequence[str]) -> Mapping[str, Sequence[int]]:
         """The partitions of `topics` that the group has assigned to this member by now."""
         with self._lock:
-            if not self._topics.issuperset(topics):
-                self._topics |= set(topics)
-                self._consumer.subscribe(
-                    sorted(self._topics), on_assign=self._gain, on_revoke=self._lose, on_lost=self._lose
-                )
-            self._poll(0.0)
+            try:
+                self._subscribe(self._topics.union(topics))
+                self._poll(0.0)
+            except KafkaException as error:
+                raise BrokerUnavailable(f"group {self.group} cannot be asked now: {error.args[0].str()}") from error
             return {topic: sorted(p for name, p in self._owned if name == topic) for topic in topics}
 
     def commit(self, offsets: list[TopicPartition]) -> None:
@@ -80,6 +79,11 @@ class Member:
         """Leave the group: the others take over at once."""
         with self._lock:
             self._consumer.close()
+
+    def _subscribe(self, topics: set[str]) -> None:
+        if topics != self._topics:
+            self._consumer.subscribe(sorted(topics), on_assign=self._gain, on_revoke=self._lose, on_lost=self._lose)
+            self._topics = topics
 
     def _poll(self, seconds: float) -> None:
         """Serve what the group has to say; errors are told, and joining goes on."""
