@@ -9,9 +9,9 @@ view has a group of its own: a new view begins at offset 0, and says what of the
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ingestion.broker import Bounds, Broker, Chunk, Topic
+from ingestion.broker import Broker, Chunk, Topic
 from ingestion.encoding import Block, encode
-from ingestion.errors import OffsetOutOfRange, UnknownTopic
+from ingestion.errors import BrokerUnavailable, OffsetOutOfRange, UnknownTopic
 from ingestion.listened import group
 from ingestion.steps import Steps
 from ingestion.tables import Table, event_table
@@ -73,11 +73,16 @@ class Listener:
     def _round(self, view: View, table: Table, heard: Heard) -> Steps[None]:
         topic = self._broker.topic(table.topic)
         positions = self._broker.positions(group(view), topic)
-        for partition, held in self._broker.bounds(table.topic).items():
-            position = positions.get(partition, 0)
-            if position != held.end and (self._whole or partition in self._share[topic.name]):
-                start = _start(view, topic.name, partition, position, held, heard)
-                yield from self._listen(view, table, topic, partition, start, heard)
+        for partition in topic.partitions:
+            if not (self._whole or partition in self._share[topic.name]):
+                continue
+            try:
+                chunk = self._read(view, topic, partition, positions.get(partition, 0), heard)
+            except BrokerUnavailable as error:  # a partition without a leader holds up no other
+                heard.problems.append(str(error))
+                continue
+            if chunk.next_offset != positions.get(partition, 0):
+                yield from self._listen(view, table, topic, chunk, heard)
                 self._ask(view)  # a round with a backlog may outlast a lease
 
     def _ask(self, view: View) -> None:
@@ -85,36 +90,35 @@ class Listener:
         if not self._whole:
             self._share = self._broker.share(group(view), [event_table(name).topic for name in view.event_types])
 
-    def _listen(self, view: View, table: Table, topic: Topic, partition: int, start: int, heard: Heard) -> Steps[None]:
-        chunk = self._broker.read(topic.name, partition, start, BATCH_RECORDS, BATCH_BYTES)
+    def _read(self, view: View, topic: Topic, partition: int, position: int, heard: Heard) -> Chunk:
+        """What follows; from the log's start where retention was faster, or where the position is beyond the end."""
+        try:
+            return self._broker.read(topic.name, partition, position, BATCH_RECORDS, BATCH_BYTES)
+        except OffsetOutOfRange as held:
+            if position < held.start:
+                heard.unread += held.start - position
+                heard.problems.append(
+                    f"{topic.name}/{partition}: retention took {held.start - position} records before {view.name} read"
+                    " them; replay the view from the lake"
+                )
+            else:
+                heard.problems.append(
+                    f"{topic.name}/{partition} ends at {held.end}, but {view.name} had read it up to {position}: the"
+                    " log lost records; it is read again from its start"
+                )
+            return self._broker.read(topic.name, partition, held.start, BATCH_RECORDS, BATCH_BYTES)
+
+    def _listen(self, view: View, table: Table, topic: Topic, chunk: Chunk, heard: Heard) -> Steps[None]:
         yield "listener.read"
         if self._broker.topic(topic.name).id != topic.id:
             return  # recreated while we read: its offsets are no positions in this one
         events = landed_events(table, encode(table, [_block(topic, chunk)]))
         heard.written.add((yield from write(self._store, view, events, self._lookups())))
         yield "listener.written"
-        self._broker.commit(group(view), topic, {partition: chunk.next_offset})
+        self._broker.commit(group(view), topic, {chunk.partition: chunk.next_offset})
         heard.read += len(chunk.offsets)
         heard.is_behind |= bool(chunk.offsets)
         yield "listener.noted"
-
-
-def _start(view: View, topic: str, partition: int, position: int, held: Bounds, heard: Heard) -> int:
-    """Where to read on; the log's start where retention was faster, or where the position is beyond the end."""
-    if held.start <= position <= held.end:
-        return position
-    if position < held.start:
-        heard.unread += held.start - position
-        heard.problems.append(
-            f"{topic}/{partition}: retention took {held.start - position} records before {view.name} read them;"
-            " replay the view from the lake"
-        )
-    else:
-        heard.problems.append(
-            f"{topic}/{partition} ends at {held.end}, but {view.name} had read it up to {position}: the log lost"
-            " records; it is read again from its start"
-        )
-    return held.start
 
 
 def _block(topic: Topic, chunk: Chunk) -> Block:

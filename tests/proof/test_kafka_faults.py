@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,19 +17,25 @@ import httpx
 import pytest
 
 from ingestion.audit import BALANCED
+from ingestion.broker import Record
 from ingestion.broker.kafka.broker import KafkaBroker
 from ingestion.broker.kafka.connection import Connection
 from ingestion.errors import TransientError
 from ingestion.lake import Lake
-from ingestion.lander import GROUP, Lander, Rotation
+from ingestion.lander import GROUP, Landed, Lander, Rotation
+from ingestion.listener import Heard, Listener
 from ingestion.steps import run
 from ingestion.tables import all_tables, event_table
+from ingestion.views.facts import Lookups
+from ingestion.views.registry import fact_view
+from ingestion.views.sqlite import SQLiteViews
 from ingestion.warehouse.duckdb import DuckDBWarehouse
-from tests.ingestion.broker.cluster import Operator, operating
+from tests.ingestion.broker.cluster import APPENDED, Operator, operating
 from tests.platform import NOON, Platform, steps_until
 from tests.proof import checker
 from tests.proof.deployment import Deployment
 from tests.proof.kafka_log import read_kafka
+from tests.proof.test_interleavings import quietly
 from tests.proof.test_kills import events, paced
 from tests.services.kafka import Kafka
 
@@ -295,6 +302,38 @@ def test_a_collector_whose_broker_is_down_says_so_in_time_and_keeps_what_it_acce
 def operator_of_three(kafka_of_three: Kafka) -> Iterator[Operator]:
     with operating(kafka_of_three) as operator:
         yield operator
+
+
+def test_a_partition_without_a_leader_holds_up_no_other(
+    tmp_path: Path, kafka_of_three: Kafka, operator_of_three: Operator
+) -> None:
+    kafka, name = kafka_of_three, event_table("order_refunded").topic
+    operator_of_three.admin.create_topics(
+        {name: {"num_partitions": 3, "replication_factor": 1, "configs": dict(APPENDED)}}, wait_for_metadata=True
+    )
+    with ExitStack() as stack:
+        broker = stack.enter_context(closing(KafkaBroker(Connection(kafka.bootstrap_servers))))
+        views = stack.enter_context(closing(SQLiteViews(tmp_path / "views.db", clock=time.time)))
+        lake, table = Lake(f"file://{tmp_path}/lake"), event_table("order_refunded")
+        lander = Lander(broker, lake, [table], Rotation(), clock=lambda: 0.0, whole=True)
+        view = replace(fact_view("user_activity"), event_types=(table.name,))
+        listener = Listener(broker, views, [view], Lookups, whole=True)
+        broker.publish([Record(name, b"%d" % n, b"{}") for n in range(60)])
+        held = {partition: bounds.end for partition, bounds in broker.bounds(name).items()}
+        assert all(held.values())
+        with kafka.brokers[kafka.leader(name, 0)].down():
+            landed, heard = list[Landed](), list[Heard]()
+            deadline = time.monotonic() + 60  # the dead one may have led the quorum too
+            while not (sum(each.read for each in landed) == sum(each.read for each in heard) == held[1] + held[2]):
+                insist(lambda: landed.append(run(lander.round(flush=True), quietly)))
+                insist(lambda: heard.append(run(listener.round(), quietly)))
+                assert time.monotonic() < deadline, (landed, heard)
+            for told in (*(each.problems for each in landed), *(each.problems for each in heard)):
+                assert told and all("no leader" in problem or "not answer" in problem for problem in told)
+        insist(lambda: run(lander.round(flush=True), quietly))
+        insist(lambda: run(listener.round(), quietly))
+        assert sum(lake.table(table).snapshot().position(broker.topic(name).id, p) for p in held) == 60
+    operator_of_three.delete(name)
 
 
 def test_of_three_brokers_the_leader_is_killed_under_load_and_nothing_is_lost(

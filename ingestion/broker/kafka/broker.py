@@ -127,7 +127,7 @@ class KafkaBroker:
         """Records from `offset` on."""
         if not self._fetcher:
             with self._lock:
-                self._fetcher = self._fetcher or Fetcher(self._client, self._bounds)
+                self._fetcher = self._fetcher or Fetcher(self._client, self._held)
         return self._fetcher.read(topic, partition, offset, max_records, max_bytes)
 
     def share(self, group: str, topics: Sequence[str]) -> Mapping[str, Sequence[int]]:
@@ -226,16 +226,25 @@ class KafkaBroker:
                 raise BrokerUnavailable(f"Kafka does not show all of {', '.join(names)} yet") from error
             raise self._failed(", ".join(names), error) from error
 
-    def _bounds(self, name: str) -> Mapping[int, Bounds]:
+    def _held(self, topic: str, partition: int) -> Bounds:
+        """What one partition holds: it answers while another has no leader."""
+        return self._bounds(topic, partition).get(partition, Bounds(0, 0))
+
+    def _bounds(self, name: str, only: int | None = None) -> Mapping[int, Bounds]:
         deadline = time.monotonic() + ASK_SECONDS
         while True:
-            places = [TopicPartition(name, partition) for partition in self.topic(name).partitions]
+            places = [TopicPartition(name, each) for each in self.topic(name).partitions if only in (None, each)]
             try:
                 starts, ends = self._offsets(places, EARLIEST), self._offsets(places, LATEST)
-                return {p.partition: Bounds(_answer(starts[p]).offset, _answer(ends[p]).offset) for p in places}
+                found = {p.partition: Bounds(_answer(starts[p]).offset, _answer(ends[p]).offset) for p in places}
             except KafkaException as error:
                 if error.args[0].code() not in MOVING or time.monotonic() > deadline:
                     raise self._failed(name, error) from error
+            else:
+                if all(min(bounds.start, bounds.end) >= 0 for bounds in found.values()):
+                    return found
+                if time.monotonic() > deadline:  # the library's word for a partition that nobody leads
+                    raise BrokerUnavailable(f"Kafka does not know now what {name} holds: a partition has no leader")
             time.sleep(SEEN_SECONDS)
 
     def _offsets(self, places: Sequence[TopicPartition], spec: OffsetSpec) -> "Mapping[TopicPartition, Future[Any]]":

@@ -123,11 +123,11 @@ class _Queue:
 
 
 class Fetcher:
-    """Reads of several threads, one after the other; `bounds` asks the log what a topic's partitions hold."""
+    """Reads of several threads, one after the other; `held` asks the log what a partition holds."""
 
-    def __init__(self, connection: Mapping[str, Any], bounds: Callable[[str], Mapping[int, Bounds]]) -> None:
+    def __init__(self, connection: Mapping[str, Any], held: Callable[[str, int], Bounds]) -> None:
         self._consumer = Consumer({**connection, **CONFIGURATION, "error_cb": complain(log)})
-        self._bounds = bounds
+        self._ask_held = held
         self._queues: dict[tuple[str, int], _Queue] = {}
         self._versions: dict[str, int] = {}
         self._lock = threading.RLock()
@@ -190,7 +190,7 @@ class Fetcher:
         return queue
 
     def _held(self, topic: str, partition: int, offset: int) -> Bounds:
-        held = self._bounds(topic).get(partition, Bounds(0, 0))
+        held = self._ask_held(topic, partition)
         if not held.start <= offset <= held.end:
             raise OffsetOutOfRange(topic, partition, offset, held.start, held.end)
         return held
@@ -241,7 +241,7 @@ class Fetcher:
         if error and error.code() in OUT_OF_RANGE:
             self._held(queue.topic, queue.partition, offset)
         if error and error.code() in UNKNOWN:
-            self._bounds(queue.topic)
+            self._ask_held(queue.topic, queue.partition)
         raise BrokerUnavailable(f"{queue.topic}/{queue.partition} cannot be read now: {error}")
 
     def _drain(self, reading: _Queue) -> bool:
