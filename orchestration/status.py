@@ -1,10 +1,10 @@
-"""What one screen has to tell an operator: how far each table came, what is stale, what runs, and what is wrong.
+"""What one screen has to tell an operator: which stores answer, how far each table came, what runs, what is wrong.
 
 It asks the stores for positions and versions and Dagster for its last runs, never for what grows with the history.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,11 +19,9 @@ from ingestion.warehouse import StaleDate, open_warehouse
 from orchestration.automation import failing_ticks, read_switches, silent_daemons, switched_off
 from orchestration.checks import DUPLICATES, UNFIT
 from orchestration.instance import open_instance
+from orchestration.store_status import BUSY_SECONDS, LAKE, LOG, WAREHOUSE, StoreStatus, open_log, read_stores
 from orchestration.view_status import LATE_SECONDS, ViewStatus, read_views
 from sensors.conditions import Condition, latest_evaluations, read_conditions
-
-BUSY_SECONDS = 1.0
-"""How long to wait for the warehouse; a build may hold it for minutes."""
 
 JOBS = (
     "load_raw", "build_models", "fill_views", "count_products", "check_recent", "check_raw", "check_models",
@@ -37,9 +35,9 @@ class TableStatus:
     """How far a record type came: records of the log, versions of the lake, rows of the warehouse (None: unknown)."""
 
     name: str
-    appended: int
-    waiting: int
-    version: int
+    appended: int | None = None
+    waiting: int | None = None
+    version: int | None = None
     loaded_version: int | None = None
     rows: int | None = None
     unfit: float | None = None
@@ -48,7 +46,7 @@ class TableStatus:
     @property
     def pending(self) -> int | None:
         """Commits that are not loaded."""
-        return None if self.loaded_version is None else self.version - self.loaded_version
+        return None if self.version is None or self.loaded_version is None else self.version - self.loaded_version
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,9 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything that the screen shows; `stale` is None where the warehouse is busy."""
+    """Everything that the screen shows; `stale` is None where the warehouse is busy or does not answer."""
 
+    stores: list[StoreStatus]
     tables: list[TableStatus]
     stale: tuple[StaleDate, ...] | None
     jobs: list[JobStatus]
@@ -74,33 +73,45 @@ class Status:
 
 def read_status(settings: Settings, repository: dg.RepositoryDefinition, now: datetime) -> Status:
     """The status of this environment."""
-    with open_instance(settings) as instance, open_log(settings) as broker:
-        ledger, stale = _read_warehouse(settings)
+    stores = read_stores(settings)
+    down = {store.name for store in stores if store.problem}
+    with ExitStack() as stack:
+        instance = stack.enter_context(open_instance(settings))
+        broker = None if LOG in down else stack.enter_context(open_log(settings))
+        ledger, stale = (None, None) if WAREHOUSE in down else _read_warehouse(settings)
+        hops, wrong = _read_tables(settings, broker, now) if broker and LAKE not in down else ({}, [])
         shares = _shares(instance, repository)
-        tables: list[TableStatus] = []
-        wrong: list[Condition] = []
+        tables = []
         for table in all_tables():
-            try:
-                hops, oldest = _read_hops(broker, Lake(settings.lake_url), table)
-            except HeadraceError as error:
-                wrong.append(Condition("a table cannot be read", table.name, str(error), ""))
-                continue
-            wrong += _late(hops, oldest, settings.rotate_seconds + LATE_SECONDS, now)
-            version, rows = (None, None) if ledger is None else ledger.get(table.name, (-1, 0))
-            tables.append(TableStatus(*hops, version, rows, *shares[table.name]))
-        views, amiss = read_views(settings, broker, instance, now)
-        wrong += amiss
+            appended, waiting, version = hops.get(table.name, (None, None, None))
+            loaded, rows = (None, None) if ledger is None else ledger.get(table.name, (-1, 0))
+            tables.append(TableStatus(table.name, appended, waiting, version, loaded, rows, *shares[table.name]))
+        views, amiss = read_views(broker, instance, now)
         switches = read_switches(instance, repository)
-        wrong += [*silent_daemons(instance, now), *failing_ticks(instance), *switched_off(switches)]
+        wrong += [*amiss, *silent_daemons(instance, now), *failing_ticks(instance), *switched_off(switches)]
         wrong += read_conditions(instance, repository, now)
-        return Status(tables, stale, [_job(instance, name) for name in JOBS], switches, wrong, views)
+        return Status(stores, tables, stale, [_job(instance, name) for name in JOBS], switches, wrong, views)
 
 
-Hops = tuple[str, int, int, int]
+Hops = tuple[int, int, int]
+"""Records appended, records that wait for the lander, and the lake's version."""
+
+
+def _read_tables(settings: Settings, broker: Broker, now: datetime) -> tuple[Mapping[str, Hops], list[Condition]]:
+    """How far each table came that can be read, and what is wrong."""
+    hops: dict[str, Hops] = {}
+    wrong: list[Condition] = []
+    for table in all_tables():
+        try:
+            hops[table.name], oldest = _read_hops(broker, Lake(settings.lake_url), table)
+            wrong += _late(table.name, hops[table.name][1], oldest, settings.rotate_seconds + LATE_SECONDS, now)
+        except HeadraceError as error:
+            wrong.append(Condition("a table cannot be read", table.name, str(error), ""))
+    return hops, wrong
 
 
 def _read_hops(broker: Broker, lake: Lake, table: Table) -> tuple[Hops, int | None]:
-    """Name, records appended, records that wait for the lander and the lake's version; when the oldest of them came."""
+    """How far a table came, and when the oldest record that waits was appended."""
     snapshot, topic = lake.table(table).snapshot(), broker.topic(table.topic)
     ends = {partition: bounds.end for partition, bounds in broker.bounds(table.topic).items()}
     positions = {partition: snapshot.position(topic.id, partition) for partition in ends}
@@ -111,14 +122,14 @@ def _read_hops(broker: Broker, lake: Lake, table: Table) -> tuple[Hops, int | No
         for appended_at in broker.read(table.topic, partition, positions[partition], 1, 1).timestamps
     ]
     waiting = sum(end - positions[partition] for partition, end in ends.items())
-    return (table.name, sum(ends.values()), waiting, snapshot.version), min(oldest, default=None)
+    return (sum(ends.values()), waiting, snapshot.version), min(oldest, default=None)
 
 
-def _late(state: Hops, oldest: int | None, seconds: float, now: datetime) -> Iterator[Condition]:
+def _late(table: str, waiting: int, oldest: int | None, seconds: float, now: datetime) -> Iterator[Condition]:
     """A record that the lander should have taken long ago."""
     if oldest is not None and (age := now.timestamp() - oldest / 1_000_000) > seconds:
-        said = f"{state[2]:,} records of the log wait for the lander, the oldest for {age / 60:,.0f} minutes."
-        yield Condition("nothing lands", state[0], said, "Start it: headrace up (or headrace land), and see its log.")
+        said = f"{waiting:,} records of the log wait for the lander, the oldest for {age / 60:,.0f} minutes."
+        yield Condition("nothing lands", table, said, "Start it: headrace up (or headrace land), and see its log.")
 
 
 def _read_warehouse(
@@ -156,12 +167,3 @@ def _job(instance: dg.DagsterInstance, name: str) -> JobStatus:
         started, ended = record.start_time or 0.0, record.end_time or 0.0
         return JobStatus(name, record.update_timestamp, timedelta(seconds=max(0.0, ended - started)))
     return JobStatus(name, None, timedelta(0))
-
-
-def open_log(settings: Settings) -> closing[Broker]:
-    """The log, with the topics of all tables."""
-    from ingestion.broker import open_broker
-
-    broker = open_broker(settings.broker_url, settings.partitions, settings.kafka)
-    broker.ensure_topics([table.topic for table in all_tables()])
-    return closing(broker)

@@ -1,4 +1,4 @@
-"""The status for a person: a line per table and per view, what runs, and what is wrong with what to do about it."""
+"""The status for a person: a line per store, table and view, what runs, and what is wrong with what to do."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from rich.table import Table as Grid
 
 from ingestion.warehouse import StaleDate
 from orchestration.status import Status, TableStatus
+from orchestration.store_status import StoreStatus
 from orchestration.view_status import ViewStatus
 from sensors.conditions import ERROR, WARNING
 
@@ -18,11 +19,11 @@ UNKNOWN = "?"
 
 def print_status(console: Console, status: Status, now: datetime) -> None:
     """Print one screen."""
+    for store in status.stores:
+        console.print(_store_line(store), soft_wrap=True)
     console.print(_grid(status.tables))
     console.print(_views_grid(status.views))
-    if status.stale is None:
-        console.print("The warehouse is busy: what is loaded and what is stale is not known now. Ask again.")
-    else:
+    if status.stale is not None:
         console.print(stale_line(status.stale))
     done = [
         f"{job.name} {ago(now - job.succeeded)} ({job.took.total_seconds():.0f} s)"
@@ -43,7 +44,8 @@ def print_status(console: Console, status: Status, now: datetime) -> None:
 
 def exit_code(status: Status) -> int:
     """1 where something needs a person; a warning can wait."""
-    return int(any(condition.severity == ERROR for condition in status.wrong))
+    is_down = any(store.problem for store in status.stores)
+    return int(is_down or any(condition.severity == ERROR for condition in status.wrong))
 
 
 def stale_line(stale: Sequence[StaleDate]) -> str:
@@ -60,6 +62,13 @@ def ago(age: timedelta) -> str:
         if (count := age.total_seconds() / seconds) >= 2:
             return f"{count:.0f} {unit} ago"
     return f"{max(0.0, age.total_seconds()):.0f} s ago"
+
+
+def _store_line(store: StoreStatus) -> str:
+    said = f"[red]does not answer:[/] {escape(store.problem)}. {store.todo}" if store.problem else "answers"
+    if store.is_busy:
+        said = "is busy: a load or a build holds it. What is loaded and what is stale is not known now; ask again"
+    return f"{store.name:<10}{escape(store.url)} {said}"
 
 
 def _grid(tables: Sequence[TableStatus]) -> Grid:

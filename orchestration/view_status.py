@@ -1,7 +1,6 @@
-"""The views' lines of the status: how far each is behind the log, what it left out, and whether its store answers."""
+"""The views' lines of the status: how far each is behind the log, and what it left out."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,8 +9,6 @@ import dagster as dg
 from ingestion.broker import Broker
 from ingestion.errors import HeadraceError
 from ingestion.listened import Listened, oldest_waiting, read_listened
-from ingestion.settings import Settings
-from ingestion.views import open_views
 from ingestion.views.registry import fact_views
 from sensors.conditions import WARNING, Condition
 
@@ -31,16 +28,17 @@ class ViewStatus:
 
 
 def read_views(
-    settings: Settings, broker: Broker, instance: dg.DagsterInstance, now: datetime
+    broker: Broker | None, instance: dg.DagsterInstance, now: datetime
 ) -> tuple[list[ViewStatus], list[Condition]]:
-    """Every view's line, and what is wrong with them or with their store."""
-    wrong = list(_silent_store(settings))
+    """Every view's line, and what is wrong with them; without a log, what Dagster knows of them."""
+    wrong: list[Condition] = []
     views = []
     for view in fact_views().values():
         listened: Sequence[Listened] = ()
         try:
-            listened = read_listened(broker, view)
-            wrong += _conditions(broker, view.name, listened, now)
+            if broker:
+                listened = read_listened(broker, view)
+                wrong += _conditions(broker, view.name, listened, now)
         except HeadraceError as error:
             wrong.append(Condition("a view's topics cannot be read", view.name, str(error), ""))
         left_out = _left_out(instance, view.name)
@@ -50,15 +48,6 @@ def read_views(
         else:
             views.append(ViewStatus(view.name, left_out=left_out))
     return views, wrong
-
-
-def _silent_store(settings: Settings) -> Iterator[Condition]:
-    try:
-        with closing(open_views(settings.views_url)) as store:
-            store.read(next(iter(fact_views())), "headrace", 1)
-    except HeadraceError as error:
-        todo = "Start it, or correct HEADRACE_VIEWS; the listener and Dagster bring what is missing by themselves."
-        yield Condition("the views' store does not answer", "", f"{error}.", todo)
 
 
 def _conditions(broker: Broker, view: str, listened: Sequence[Listened], now: datetime) -> Iterator[Condition]:

@@ -21,8 +21,9 @@ from ingestion.views import open_views
 from ingestion.views.facts import Lookups
 from ingestion.views.registry import fact_views
 from ingestion.warehouse import StaleDate
-from orchestration import status
+from orchestration import status, store_status
 from orchestration.automation import SILENT
+from orchestration.services import free_port
 from orchestration.status import JobStatus, Status, TableStatus, read_status
 from orchestration.status_report import ago, exit_code, print_status
 from orchestration.view_status import ViewStatus
@@ -43,6 +44,7 @@ def quiet(control: Control, kept_instance: dg.DagsterInstance, monkeypatch: pyte
     control.instance = kept_instance
     monkeypatch.setattr(status, "open_instance", lambda settings: nullcontext(kept_instance))
     monkeypatch.setattr(status, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(store_status, "BUSY_SECONDS", 0.2)
     beat(control.instance)
     control.land("cart_viewed", events=4)
     control.platform.load()
@@ -135,8 +137,25 @@ def test_what_a_view_left_out_is_what_its_last_materialisation_says(quiet: Contr
 def test_a_store_of_views_that_does_not_answer_needs_a_person(quiet: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     (quiet.platform.path / "no store").write_text("no database" * 100)
     monkeypatch.setenv("HEADRACE_VIEWS", f"sqlite://{quiet.platform.path}/no store")
-    (silent,) = read().wrong
-    assert silent.subject == "the views' store does not answer" and "HEADRACE_VIEWS" in silent.todo
+    found = read()
+    (silent,) = [store for store in found.stores if store.problem]
+    assert silent.name == "views" and "HEADRACE_VIEWS" in silent.todo
+    assert found.wrong == [] and exit_code(found) == 1
+
+
+def test_each_store_has_a_line_and_where_one_is_down_it_says_what_to_do(
+    quiet: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()  # where nobody listens
+    monkeypatch.setenv("HEADRACE_BROKER", f"kafka://somebody:secret@127.0.0.1:{port}")
+    found = read()
+    assert [store.name for store in found.stores if store.problem] == ["log"]
+    assert (carts(found).appended, carts(found).rows) == (None, 4), "what can be known is still told"
+    assert found.wrong == [], "what follows from it is not told again"
+    lines = printed(found).splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["log", "lake", "views", "warehouse"]
+    assert f" kafka://127.0.0.1:{port} does not answer" in lines[0] and "HEADRACE_BROKER" in lines[0]
+    assert all(line.endswith(" answers") for line in lines[1:4])
 
 
 def test_shares_are_those_of_the_last_checks_and_runs_those_that_succeeded(quiet: Control) -> None:
@@ -189,7 +208,7 @@ def test_a_busy_warehouse_is_not_waited_for(quiet: Control) -> None:
         found = read()
     assert (carts(found).appended, carts(found).loaded_version, carts(found).pending) == (4, None, None)
     assert found.stale is None and found.wrong == []
-    assert "The warehouse is busy" in printed(found)
+    assert "is busy: a load or a build holds it" in printed(found)
 
 
 def printed(found: Status) -> str:
@@ -204,7 +223,7 @@ def test_the_screen_says_what_is_wrong_and_what_to_do() -> None:
     wrong = [Condition("load_raw failed", "carts", "[full] disk", "Free some space.", ERROR)]
     views = [ViewStatus("user_activity", 9_000, 12, 0), ViewStatus("cart_events")]
     tables = [TableStatus("carts", 9, 0, 1, 1, 9)]
-    text = printed(Status(tables, stale, [ran], {"alerts": True, "off": False}, wrong, views))
+    text = printed(Status([], tables, stale, [ran], {"alerts": True, "off": False}, wrong, views))
     lines = [line.split() for line in text.splitlines()]
     assert ["user_activity", "9,000", "12", "0"] in lines and ["cart_events", "?", "?", "?"] in lines
     assert "2 event dates wait for a build, from 2026-04-28 to 2026-05-01." in text
@@ -215,8 +234,8 @@ def test_the_screen_says_what_is_wrong_and_what_to_do() -> None:
 
 def test_warnings_alone_need_nobody_now() -> None:
     warns = Condition("a check warns", "carts", "6 % repeat", "", WARNING)
-    assert exit_code(Status([], (), [], {}, [warns])) == 0
-    assert "All is well." in printed(Status([], (), [], {}, [warns]))
+    assert exit_code(Status([], [], (), [], {}, [warns])) == 0
+    assert "All is well." in printed(Status([], [], (), [], {}, [warns]))
 
 
 @pytest.mark.parametrize(
