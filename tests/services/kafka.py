@@ -11,6 +11,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 
+from tests.services.certificates import Authority
 from tests.services.jars import jars, only_one, tool
 from tests.services.process import JVM, START_SECONDS, Server, ServerFailed, accepts, free_ports, scratch_folder
 
@@ -28,6 +29,7 @@ class Node:
     id: int
     port: int
     controller_port: int
+    tls_port: int
     folder: Path
 
     @property
@@ -39,7 +41,8 @@ class Node:
 class Kafka:
     """A cluster with its files in `folder`; its brokers are numbered from 1.
 
-    `users` (name to password) turn on SCRAM and ACLs; the super user is ADMIN, everybody else may do what ACLs allow.
+    `users` (name to password) turn on ACLs, and SCRAM at one port and client certificates at another; the super user is
+    ADMIN, everybody else may do what ACLs allow.
     `properties` are added to every broker's.
     """
 
@@ -53,8 +56,11 @@ class Kafka:
     ) -> None:
         self._java, self._properties = java, properties or {}
         self._users = {ADMIN: ADMIN_PASSWORD, **users} if users is not None else {}
-        ports = iter(free_ports(2 * brokers))
-        self.nodes = [Node(n, next(ports), next(ports), folder / f"node-{n}") for n in range(1, brokers + 1)]
+        self.authority = Authority(folder / "certificates")
+        ports = iter(free_ports(3 * brokers))
+        self.nodes = [
+            Node(n, next(ports), next(ports), next(ports), folder / f"node-{n}") for n in range(1, brokers + 1)
+        ]
         self.brokers = {
             node.id: Server([*java, "kafka.Kafka", str(node.config)], node.folder, partial(self._is_unfenced, node))
             for node in self.nodes
@@ -83,6 +89,11 @@ class Kafka:
     def bootstrap_servers(self) -> str:
         """`host:port,…`, as `kafka://` URLs and clients want it."""
         return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    @property
+    def tls_bootstrap_servers(self) -> str:
+        """The same for those who log in with a certificate of the `authority`."""
+        return ",".join(f"127.0.0.1:{node.tls_port}" for node in self.nodes)
 
     def kafka_python(self, user: str = ADMIN) -> dict[str, Any]:
         """Arguments for any client of kafka-python."""
@@ -146,7 +157,13 @@ class Kafka:
         )
         if self._users:
             text += Template((HERE / "kafka_users.properties").read_text()).substitute(
-                admin=ADMIN, password=ADMIN_PASSWORD
+                admin=ADMIN,
+                password=ADMIN_PASSWORD,
+                port=node.port,
+                controller_port=node.controller_port,
+                tls_port=node.tls_port,
+                key_store=self.authority.sign(f"node-{node.id}"),
+                authority=self.authority.certificate,
             )
         return text + "".join(f"{name}={value}\n" for name, value in self._properties.items())
 

@@ -4,7 +4,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -43,11 +42,11 @@ def test_what_is_sent_to_the_stack_is_landed_and_loaded_and_it_ends_when_it_is_t
             key = KeyFile(tmp_path / HOME / "keys.json").add("shop")
             user = {**environment, **exported(tmp_path / HOME / "environment")}
             sending = {**user, "HEADRACE_URL": url, "HEADRACE_WRITE_KEY": key}
-            record = tmp_path / "sent.jsonl"
+            record = str(tmp_path / "sent.jsonl")
             subprocess.run(
                 [HEADRACE, "simulate", "--events", "300", "--rate", "200", "--record", record], env=sending, check=True
             )
-            audit = [HEADRACE, "audit", "--wait", str(SECONDS), "--sent", record]
+            audit = [str(HEADRACE), "audit", "--wait", str(SECONDS), "--sent", record]
             balance = subprocess.run(audit, env=user, capture_output=True, text=True, check=False)
             assert balance.returncode == 0, balance.stdout + balance.stderr
         finally:

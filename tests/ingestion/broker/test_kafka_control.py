@@ -167,6 +167,42 @@ def test_who_is_declared_may_do_what_is_declared_and_nobody_else(guarded: Headra
     assert first_of(kafka, "stranger", "stranger-1", VIEWS) == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
+def with_certificate(kafka: Kafka, name: str) -> KafkaOptions:
+    file = str(kafka.authority.sign(name))
+    return KafkaOptions(
+        ca_file=str(kafka.authority.certificate), certificate_file=file, key_file=file, delivery_timeout_ms=2_000
+    )
+
+
+def test_a_certificate_logs_in_as_the_user_whose_name_it_carries(guarded: Headrace, kafka_with_users: Kafka) -> None:
+    kafka = kafka_with_users
+    guarded("apply")
+    url = f"kafka://{kafka.tls_bootstrap_servers}"
+    with closing(open_broker(url, kafka=with_certificate(kafka, "collector"))) as collector:
+        collector.ensure_topics(TOPICS)
+        collector.publish([Record(VIEWS, b"key", b"by certificate")])
+    with closing(open_broker(url, kafka=with_certificate(kafka, "lander"))) as lander:
+        assert b"by certificate" in lander.read(VIEWS, 0, 0, 100, 1 << 20).values
+        with pytest.raises(HeadraceError):
+            lander.publish([Record(VIEWS, b"key", b"forged")])
+    trusting = KafkaOptions(ca_file=str(kafka.authority.certificate))
+    with closing(open_broker(url, kafka=trusting)) as nobody, pytest.raises(BrokerUnavailable):
+        nobody.topic(VIEWS)
+
+
+def test_topics_are_planned_with_a_certificate_too(
+    guarded: Headrace, kafka_with_users: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded("apply")
+    file = str(kafka_with_users.authority.sign(ADMIN))
+    monkeypatch.setenv("HEADRACE_BROKER", f"kafka://{kafka_with_users.tls_bootstrap_servers}")
+    monkeypatch.setenv("HEADRACE_KAFKA_MECHANISM", "")
+    monkeypatch.setenv("HEADRACE_KAFKA_CA_FILE", str(kafka_with_users.authority.certificate))
+    monkeypatch.setenv("HEADRACE_KAFKA_CERTIFICATE_FILE", file)
+    monkeypatch.setenv("HEADRACE_KAFKA_KEY_FILE", file)
+    assert guarded("plan").output == "The cluster is as declared.\n"
+
+
 def test_a_subscriber_that_is_taken_off_the_list_is_refused(
     guarded: Headrace, declaration: Path, kafka_with_users: Kafka
 ) -> None:
