@@ -6,7 +6,8 @@
     │   ├── LakeConflict           another lander moved the table on: read the positions again
     │   ├── LakeUnavailable        the lake's storage did not answer; whether it stored the commit is not known
     │   ├── ViewsUnavailable       the store of the views did not answer; nothing is known to be stored
-    │   └── WarehouseBusy          another process holds the warehouse
+    │   ├── WarehouseBusy          another process holds the warehouse
+    │   └── WarehouseUnavailable   the warehouse did not answer; whether it stored the load is not known
     └── PermanentError         somebody has to change something
         ├── ConfigurationError     a setting, a key or a file is wrong
         ├── UnknownTopic           the log has no topic of this name
@@ -51,6 +52,10 @@ class ViewsUnavailable(TransientError):
 
 class WarehouseBusy(TransientError):
     """Another process holds the warehouse."""
+
+
+class WarehouseUnavailable(TransientError):
+    """The warehouse did not answer; whether it stored the load is not known."""
 
 
 class ConfigurationError(PermanentError):

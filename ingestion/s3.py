@@ -76,6 +76,16 @@ class Bucket:
             return False
         return True
 
+    def write(self, name: str, content: bytes) -> None:
+        """Make or replace an object."""
+        with _answered(self.uri(name)):
+            obstore.put(store(self._bucket), self._key(name), content)
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if it is there."""
+        with _answered(self.uri(name)):
+            obstore.delete(store(self._bucket), self._key(name))
+
     def sync(self, names: Iterable[str]) -> None:
         """Nothing: what was answered is durable."""
 

@@ -7,11 +7,9 @@ import pyarrow as pa
 
 from ingestion.counting import Count
 from ingestion.lake import Commit, LakeFile
-from ingestion.storage import readable
 from ingestion.tables import PARTITION_COLUMN, Table
-
-PARQUET = "read_parquet(?, union_by_name = true, hive_partitioning = false)"
-PARQUET_WITH_NAMES = "read_parquet(?, union_by_name = true, hive_partitioning = false, filename = true)"
+from ingestion.warehouse.lake_files import PARQUET, count_each, event_dates, uris
+from ingestion.warehouse.ledger import ledger_rows, range_rows
 
 
 class DuckDBLoad:
@@ -43,7 +41,7 @@ class DuckDBLoad:
             self._db,
             f"insert into raw.{self._table.name} by name select *, strftime(kafka_timestamp, '%Y-%m-%d-%H')"
             f" as {PARTITION_COLUMN} from {PARQUET}",
-            self._readable(files),
+            uris(self._db, files),
         )
         return int(str(inserted))
 
@@ -53,48 +51,22 @@ class DuckDBLoad:
 
     def count(self, files: Sequence[LakeFile]) -> Mapping[str, Count]:
         """What is in each of `files`."""
-        rows = self._db.execute(
-            f"select filename, count(*), sum(checksum) from {PARQUET_WITH_NAMES} group by 1", [self._readable(files)]
-        ).fetchall()
-        return {uri: Count(n, int(total)) for uri, n, total in rows}
+        return count_each(self._db, files)
 
     def record(self, commits: Sequence[Commit], counts: Mapping[str, Count]) -> None:
         """Write the ledger entries of `commits` and the ranges that they cover."""
-        entries: list[list[object]] = []
-        for commit in commits:
-            hours: dict[str | None, Count] = {} if commit.files else {None: Count()}
-            for file in commit.files:
-                hours[file.landing_hour] = hours.get(file.landing_hour, Count()) + counts[file.uri]
-            entries += [
-                [self._table.name, commit.version, hour, count.rows, count.checksum, self.load_seq]
-                for hour, count in hours.items()
-            ]
-        self._insert("load_ledger", entries)
-        self._insert(
-            "load_ranges",
-            [
-                [self._table.name, commit.version, r.topic_id, r.partition, r.start, r.end, r.rows, r.unread]
-                for commit in commits
-                for r in commit.ranges
-            ],
-        )
+        self._insert("load_ledger", ledger_rows(self._table.name, commits, counts, self.load_seq))
+        self._insert("load_ranges", range_rows(self._table.name, commits))
 
     def touch(self, files: Sequence[LakeFile]) -> list[str]:
         """Note the event dates of the rows in `files` as touched by this load."""
-        dates = self._db.execute(
-            f"select distinct {self._table.event_date_column}::date from {PARQUET}"
-            f" where {self._table.event_date_column} is not null order by 1",
-            [self._readable(files)],
-        ).fetchall()
-        for (date,) in dates:
+        dates = event_dates(self._db, self._table, files)
+        for date in dates:
             self._db.execute(
                 "delete from headrace.touched where table_name = ? and event_date = ?", [self._table.name, date]
             )
-        self._insert("touched", [[self._table.name, date, self.load_seq] for (date,) in dates])
-        return [str(date) for (date,) in dates]
-
-    def _readable(self, files: Sequence[LakeFile]) -> list[str]:
-        return readable(self._db, [file.uri for file in files])
+        self._insert("touched", [[self._table.name, date, self.load_seq] for date in dates])
+        return dates
 
     def _insert(self, table: str, rows: list[list[object]]) -> None:
         if rows:
