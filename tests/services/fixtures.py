@@ -13,12 +13,13 @@ import pytest
 from tests.services.jars import Unavailable
 
 if TYPE_CHECKING:
+    from tests.redshift.server import StandIn
     from tests.services.dynamodb import DynamoDB
     from tests.services.kafka import Kafka
     from tests.services.s3 import S3
 
 T = TypeVar("T")
-SERVICES = ("kafka", "kafka_of_three", "kafka_with_users", "dynamodb", "s3", "versitygw")
+SERVICES = ("kafka", "kafka_of_three", "kafka_with_users", "dynamodb", "s3", "versitygw", "redshift")
 USERS = {"collector": "collector-password", "lander": "lander-password", "stranger": "stranger-password"}
 
 
@@ -77,6 +78,14 @@ def versitygw() -> "Iterator[S3]":
     from tests.services.s3 import versity_gateway
 
     yield from or_skipped(versity_gateway)
+
+
+@pytest.fixture(scope="session")
+def redshift() -> "Iterator[StandIn]":
+    """The stand-in for Redshift. Take a database of your own."""
+    from tests.redshift.server import redshift
+
+    yield from or_skipped(redshift)
 
 
 def or_skipped(server: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:

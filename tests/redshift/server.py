@@ -1,0 +1,119 @@
+"""The stand-in as a server on 127.0.0.1: a PostgreSQL, the proxy before it, and databases for tests to take."""
+
+import itertools
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redshift_connector
+
+from tests.redshift import wire
+from tests.redshift.backend import Backend
+from tests.redshift.dialect import Statement
+from tests.redshift.postgres import PostgreSQL, postgresql
+from tests.redshift.session import Session
+from tests.services.aws import Endpoint
+
+USER, PASSWORD = "headrace", "Headrace1"
+TEMPLATE = "redshift"
+CATALOGUE = (Path(__file__).parent / "catalogue.sql", Path(__file__).parent / "functions.sql")
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database, and how to reach it."""
+
+    name: str
+    port: int
+    host: str = "127.0.0.1"
+    user: str = USER
+    password: str = PASSWORD
+
+    def connect(self) -> redshift_connector.Connection:
+        """A connection of redshift_connector, autocommit off; close it."""
+        address: dict[str, Any] = {"host": self.host, "port": self.port, "database": self.name}
+        return redshift_connector.connect(**address, user=self.user, password=self.password, ssl=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What dbt's target `redshift` reads."""
+        return {
+            "HEADRACE_DBT_TARGET": "redshift",
+            "HEADRACE_REDSHIFT_HOST": self.host,
+            "HEADRACE_REDSHIFT_PORT": str(self.port),
+            "HEADRACE_REDSHIFT_USER": self.user,
+            "HEADRACE_REDSHIFT_PASSWORD": self.password,
+            "HEADRACE_REDSHIFT_DATABASE": self.name,
+            "HEADRACE_REDSHIFT_SSLMODE": "disable",
+        }
+
+
+class StandIn:
+    """The stand-in. `s3` is the server that COPY and UNLOAD reach, None for none."""
+
+    def __init__(self, postgres: PostgreSQL) -> None:
+        self.user, self.password = USER, PASSWORD
+        self.s3: Endpoint | None = None
+        self._postgres, self._names = postgres, itertools.count()
+        self._clients: list[socket.socket] = []
+        self._make_template()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._listen, name="redshift", daemon=True).start()
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """A database with nothing in it, gone after the block."""
+        database = Database(f"headrace_{next(self._names)}", self.port)
+        with closing(self._postgres.superuser()) as backend:
+            backend.ask(f"create database {database.name} template {TEMPLATE} owner {self.user}")
+        try:
+            yield database
+        finally:
+            with closing(self._postgres.superuser()) as backend:
+                backend.ask(f"drop database {database.name} with (force)")
+
+    def connect(self) -> socket.socket:
+        """A bare connection to PostgreSQL."""
+        return self._postgres.connect()
+
+    def transfer(self, statement: Statement, backend: Backend) -> str:
+        """Run a COPY or UNLOAD in the client's session; returns its command tag. Raises Refused."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Take no more clients, and let go of those that are there."""
+        wire.shut(self._listener)
+        for client in self._clients:
+            wire.shut(client)
+
+    def _make_template(self) -> None:
+        with closing(self._postgres.superuser()) as backend:
+            backend.ask(f"create role {self.user} login createrole")
+            backend.ask(f"create database {TEMPLATE}")
+            backend.ask(f'alter role {self.user} set search_path = "$user", public, redshift, pg_catalog')
+        with closing(self._postgres.superuser(TEMPLATE)) as backend:
+            for path in CATALOGUE:
+                if path.exists():
+                    backend.ask(path.read_text())
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._clients.append(client)
+            threading.Thread(target=Session(client, self).run, daemon=True).start()
+
+
+@contextmanager
+def redshift() -> Iterator[StandIn]:
+    """Ready until the end of the block. Raises Unavailable."""
+    with postgresql() as postgres, closing(StandIn(postgres)) as stand_in:
+        yield stand_in

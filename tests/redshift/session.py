@@ -1,0 +1,166 @@
+"""One client's session: its statements translated and sent on, PostgreSQL's answers made Redshift's.
+
+A batch of the client's messages is read to its end before anything is sent on. So PostgreSQL is idle in between, and
+the proxy may ask questions of its own in the client's session and transaction.
+"""
+
+import re
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Protocol, cast
+
+from tests.redshift import wire
+from tests.redshift.backend import Backend, Failed
+from tests.redshift.dialect import Statement, translate
+from tests.redshift.refusals import Refused
+from tests.redshift.wire import Message
+
+VERSION = "8.0.2"
+"""What Redshift says that it is."""
+CLEARTEXT_PASSWORD = Message(b"R", struct.pack("!i", 3))
+ABORTED = "25P02"
+TOO_LONG = re.compile(r"^longer_than_(\d+)")
+"""The name of the constraint that counts the bytes of a varchar."""
+KEPT = ("user", "database", "application_name")
+
+
+class Server(Protocol):
+    """What a session needs of the stand-in."""
+
+    user: str
+    password: str
+
+    def connect(self) -> socket.socket:
+        """A bare connection to PostgreSQL."""
+
+    def transfer(self, statement: Statement, backend: Backend) -> str:
+        """Run a COPY or UNLOAD in the client's session; returns its command tag. Raises Refused."""
+
+
+class Session:
+    """One client, from its first message to its last."""
+
+    def __init__(self, client: socket.socket, server: Server) -> None:
+        self._client, self._server = client, server
+        self._stream = cast(BinaryIO, client.makefile("rb"))
+        self._prepared: dict[bytes, Statement] = {}
+        self._portals: dict[bytes, Statement] = {}
+        self._backend: Backend | None = None
+
+    def run(self) -> None:
+        """Until the client has gone."""
+        try:
+            if self._begin():
+                while self._answer(self._batch()):
+                    pass
+        except OSError:
+            pass  # the client has gone without a word
+        finally:
+            if self._backend:
+                self._backend.close()
+            self._stream.close()
+            wire.shut(self._client)
+
+    def _begin(self) -> bool:
+        """Greet the client; False where it wanted something else, or may not come in."""
+        code, body = wire.read_startup(self._stream)
+        while code in wire.WANTS_ENCRYPTION:
+            self._client.sendall(b"N")  # no TLS on the loopback
+            code, body = wire.read_startup(self._stream)
+        if code == wire.CANCEL:
+            with self._server.connect() as connection:
+                connection.sendall(struct.pack("!ii", len(body) + 8, code) + body)
+            return False
+        parameters = wire.parse_startup(body)
+        self._send(CLEARTEXT_PASSWORD)
+        password = wire.read_message(self._stream).body.rstrip(b"\0").decode()
+        if (parameters.get("user"), password) != (self._server.user, self._server.password):
+            self._send(wire.error("28000", f'password authentication failed for user "{parameters.get("user")}"'))
+            return False
+        try:
+            kept = {name: value for name, value in parameters.items() if name in KEPT}
+            self._backend = Backend(self._server.connect(), kept)
+        except Failed as failed:
+            self._send(failed.report)
+            return False
+        self._send(*map(_with_version, self._backend.greeting))
+        return True
+
+    def _batch(self) -> list[Message]:
+        batch = [wire.read_message(self._stream)]
+        while batch[-1].kind not in (b"S", b"Q", b"X"):
+            batch.append(wire.read_message(self._stream))
+        return batch
+
+    def _answer(self, batch: Sequence[Message]) -> bool:
+        """Serve a batch; False where it was the last."""
+        if batch[-1].kind == b"X" or self._backend is None:
+            return False
+        try:
+            run = [statement for statement in self._translate(batch) if statement]
+            tags = [self._server.transfer(statement, self._backend) for statement in run if statement.transfer]
+        except (Refused, Failed) as refusal:
+            self._refuse(refusal, self._backend)
+            return True
+        self._backend.send(*self._translated)
+        while (message := self._backend.receive()).kind != b"Z":
+            self._send(_as_redshift(message, tags))
+        if self._backend.status == "T" and any(statement.commits for statement in run):
+            self._backend.ask("commit")
+        self._ready(self._backend)
+        return True
+
+    def _translate(self, batch: Sequence[Message]) -> Iterator[Statement | None]:
+        """The statements that the batch runs; what to send on for it is in `_translated`."""
+        self._translated: list[Message] = []
+        for message in batch:
+            sent = message
+            if message.kind == b"Q":
+                statement = translate(message.body.rstrip(b"\0").decode())
+                sent = wire.query(statement.sql)
+                yield statement
+            elif message.kind == b"P":
+                name, sql, rest = message.body.split(b"\0", 2)
+                self._prepared[name] = translate(sql.decode())
+                sent = wire.parse(name, self._prepared[name].sql, rest)
+            elif message.kind == b"B":
+                portal, name = message.body.split(b"\0", 2)[:2]
+                self._portals[portal] = self._prepared[name]
+            elif message.kind == b"E":
+                yield self._portals[message.body.split(b"\0")[0]]
+            self._translated.append(sent)
+
+    def _refuse(self, refusal: Refused | Failed, backend: Backend) -> None:
+        """Report it as the server's own error: an open transaction is aborted by it."""
+        report = refusal.report if isinstance(refusal, Failed) else wire.error(refusal.code, str(refusal))
+        if backend.status != "I":
+            try:
+                backend.ask("select 1 / 0")
+            except Failed as failed:
+                report = failed.report if wire.fields_of(failed.report)["C"] == ABORTED else report
+        self._send(report)
+        self._ready(backend)
+
+    def _ready(self, backend: Backend) -> None:
+        self._send(Message(b"Z", backend.status.encode()))
+
+    def _send(self, *messages: Message) -> None:
+        self._client.sendall(b"".join(map(bytes, messages)))
+
+
+def _with_version(message: Message) -> Message:
+    return (
+        Message(b"S", f"server_version\0{VERSION}\0".encode()) if message.body[:15] == b"server_version\0" else message
+    )
+
+
+def _as_redshift(message: Message, tags: Sequence[str]) -> Message:
+    """PostgreSQL's answer in Redshift's words; `tags` are of what ran in place of the statement."""
+    if message.kind == b"T":
+        return wire.as_redshift(message)
+    if message.kind == b"C" and tags:
+        return Message(b"C", tags[0].encode() + b"\0")
+    if message.kind == b"E" and (too_long := TOO_LONG.search(wire.fields_of(message).get("n", ""))):
+        return wire.error("22001", f"Value too long for type character varying({too_long[1]})")
+    return message
