@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import BinaryIO, cast
 
 from tests.redshift import wire
@@ -69,10 +70,8 @@ class Backend:
 
     def close(self) -> None:
         """End the session."""
-        try:
+        with suppress(OSError):
             self.send(wire.TERMINATE)
-        except OSError:
-            pass
         self._stream.close()
         wire.shut(self._socket)
 

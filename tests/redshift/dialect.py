@@ -1,6 +1,33 @@
 """Redshift's SQL as PostgreSQL says it."""
 
+import re
 from dataclasses import dataclass
+
+from sqlglot import exp
+
+from tests.redshift.calls import rewrite_calls
+from tests.redshift.columns import define
+from tests.redshift.grammar import parse, say
+from tests.redshift.refusals import Refused, check
+from tests.redshift.super_paths import navigate
+from tests.redshift.table_design import Design, cut_design
+from tests.redshift.transfers import Transfer, parse_transfer
+
+SCHEMAS = "redshift, pg_catalog"
+"""The search path ends with them: functions of Redshift's before PostgreSQL's of the same name."""
+NOTHING = "do 'begin end'"
+COMMENTS = re.compile(r"^(?:\s|/\*.*?\*/|--[^\n]*(?:\n|$))+", re.DOTALL)
+AS_THEY_ARE = re.compile(
+    r"(begin|start|commit|end|rollback|abort|explain|deallocate|fetch|close|declare|call|lock|comment|grant|revoke"
+    r"|analyze|vacuum|show|create\s+user|create\s+group|alter\s+user|alter\s+default|create\s+role|drop\s+role)\b",
+    re.IGNORECASE,
+)
+OF_POSTGRES = {
+    "search_path", "statement_timeout", "timezone", "datestyle", "extra_float_digits", "client_encoding",
+    "application_name", "session", "transaction",
+}  # fmt: skip
+SETTING = re.compile(r"set\s+(?:session\s+|local\s+)?(\w+)\s*(?:to|=)\s*(.*)", re.IGNORECASE | re.DOTALL)
+CREATE_TABLE = re.compile(r"create\s+(local\s+)?(temporary\s+|temp\s+)?table\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -8,7 +35,7 @@ class Statement:
     """What PostgreSQL runs for a statement."""
 
     sql: str
-    transfer: object | None = None
+    transfer: Transfer | None = None
     """A COPY or UNLOAD, which the stand-in runs itself."""
     commits: bool = False
     """Whether it commits the transaction that it is in."""
@@ -16,4 +43,72 @@ class Statement:
 
 def translate(sql: str) -> Statement:
     """A statement of Redshift. Raises Refused."""
-    return Statement(sql)
+    bare = COMMENTS.sub("", sql).rstrip().rstrip(";")
+    word = bare.split(maxsplit=1)[0].lower() if bare else ""
+    if not bare or AS_THEY_ARE.match(bare):
+        return Statement(bare)
+    if word in ("set", "reset"):
+        return Statement(_setting(bare))
+    if word in ("copy", "unload"):
+        return Statement(NOTHING, parse_transfer(bare))
+    if word == "truncate":
+        return Statement(bare, commits=True)
+    if CREATE_TABLE.match(bare):
+        return Statement(_create_table(bare))
+    tree = parse(bare)
+    if isinstance(tree, exp.Create) and tree.args.get("no_schema_binding"):
+        return Statement(_late_binding_view(tree))
+    return Statement(say(rewrite(tree)))
+
+
+def rewrite(tree: exp.Expression) -> exp.Expression:
+    """The tree with PostgreSQL's words for what it says otherwise."""
+    check(tree)
+    define(tree)
+    navigate(tree)
+    rewrite_calls(tree)
+    return tree
+
+
+def _setting(sql: str) -> str:
+    """Settings of the session; those that PostgreSQL lacks are kept under a name that it takes."""
+    if not (setting := SETTING.fullmatch(sql)):
+        return sql
+    name, value = setting.groups()
+    if name.lower() == "search_path":
+        return f"{sql}, {SCHEMAS}"
+    return sql if name.lower() in OF_POSTGRES else f"set redshift.{name} to {value}"
+
+
+def _create_table(sql: str) -> str:
+    """One statement that makes the table and keeps its design, or does neither."""
+    without, design = cut_design(sql)
+    tree = rewrite(parse(without))
+    table = tree.find(exp.Table)
+    if table is None:
+        raise Refused(f"syntax error: no table in {sql[:80]}", "42601")
+    made = say(tree)
+    return made if design == Design() else _both(made, _keep_design(say(table), design))
+
+
+def _keep_design(table: str, design: Design) -> str:
+    keys = f"array[{', '.join(map(quote, design.sort_keys))}]::text[]"
+    style, key = quote(design.dist_style), quote(design.dist_key)
+    return f"perform redshift.keep_design({quote(table)}, {style}, {key}, {keys}, {quote(design.sort_style)})"
+
+
+def _both(first: str, second: str) -> str:
+    """Two statements as one: a client that commits after each sees both or none."""
+    return f"do $both$ begin execute {quote(first)}; {second}; end $both$"
+
+
+def _late_binding_view(tree: exp.Create) -> str:
+    """A view that outlives its tables."""
+    query = say(rewrite(tree.expression.unnest()))
+    made = f"perform redshift.create_late_binding_view({quote(say(tree.this))}, {quote(query)}, {bool(tree.args.get('replace'))})"
+    return f"do $view$ begin {made}; end $view$"
+
+
+def quote(text: str | None) -> str:
+    """A literal."""
+    return "null" if text is None else "'" + text.replace("'", "''") + "'"

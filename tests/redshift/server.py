@@ -13,14 +13,19 @@ import redshift_connector
 
 from tests.redshift import wire
 from tests.redshift.backend import Backend
-from tests.redshift.dialect import Statement
+from tests.redshift.copying import copy, unload
+from tests.redshift.dialect import quote
+from tests.redshift.parquet import LoadError
 from tests.redshift.postgres import PostgreSQL, postgresql
+from tests.redshift.refusals import Refused
 from tests.redshift.session import Session
+from tests.redshift.storage import Storage
+from tests.redshift.transfers import Transfer
 from tests.services.aws import Endpoint
 
 USER, PASSWORD = "headrace", "Headrace1"
 TEMPLATE = "redshift"
-CATALOGUE = (Path(__file__).parent / "catalogue.sql", Path(__file__).parent / "functions.sql")
+CATALOGUE = tuple(Path(__file__).parent / name for name in ("catalogue.sql", "functions.sql"))
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,29 @@ class StandIn:
         """A bare connection to PostgreSQL."""
         return self._postgres.connect()
 
-    def transfer(self, statement: Statement, backend: Backend) -> str:
+    def transfer(self, transfer: Transfer, backend: Backend, database: str) -> str:
         """Run a COPY or UNLOAD in the client's session; returns its command tag. Raises Refused."""
-        raise NotImplementedError
+        if self.s3 is None:
+            raise Refused("the stand-in has no S3 server: set redshift.s3 = s3.endpoint", "XX000")
+        storage = Storage(self.s3)
+        if transfer.command == "UNLOAD":
+            unload(transfer, backend, storage)
+            return "UNLOAD"
+        try:
+            rows = copy(transfer, backend, storage)
+        except LoadError as error:
+            self._remember(error, transfer, database)
+            raise
+        backend.ask(f"select set_config('redshift.last_copy_count', '{rows}', false)")
+        return "COPY"
+
+    def _remember(self, error: LoadError, transfer: Transfer, database: str) -> None:
+        """Outside the client's transaction, which is lost."""
+        values = ", ".join(map(quote, (transfer.subject.replace('"', ""), error.file, error.column, error.reason)))
+        with closing(self._postgres.superuser(database)) as backend:
+            backend.ask(
+                f"insert into redshift.load_errors (table_name, file_name, column_name, reason) values ({values})"
+            )
 
     def close(self) -> None:
         """Take no more clients, and let go of those that are there."""

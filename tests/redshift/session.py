@@ -8,18 +8,20 @@ import re
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import BinaryIO, Protocol, cast
 
 from tests.redshift import wire
 from tests.redshift.backend import Backend, Failed
 from tests.redshift.dialect import Statement, translate
 from tests.redshift.refusals import Refused
+from tests.redshift.transfers import Transfer
 from tests.redshift.wire import Message
 
 VERSION = "8.0.2"
 """What Redshift says that it is."""
 CLEARTEXT_PASSWORD = Message(b"R", struct.pack("!i", 3))
-ABORTED = "25P02"
+ABORTED = wire.error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 TOO_LONG = re.compile(r"^longer_than_(\d+)")
 """The name of the constraint that counts the bytes of a varchar."""
 KEPT = ("user", "database", "application_name")
@@ -34,7 +36,7 @@ class Server(Protocol):
     def connect(self) -> socket.socket:
         """A bare connection to PostgreSQL."""
 
-    def transfer(self, statement: Statement, backend: Backend) -> str:
+    def transfer(self, transfer: Transfer, backend: Backend, database: str) -> str:
         """Run a COPY or UNLOAD in the client's session; returns its command tag. Raises Refused."""
 
 
@@ -51,11 +53,10 @@ class Session:
     def run(self) -> None:
         """Until the client has gone."""
         try:
-            if self._begin():
-                while self._answer(self._batch()):
-                    pass
-        except OSError:
-            pass  # the client has gone without a word
+            with suppress(OSError):  # the client may go without a word
+                going = self._begin()
+                while going:
+                    going = self._answer(self._batch())
         finally:
             if self._backend:
                 self._backend.close()
@@ -73,6 +74,7 @@ class Session:
                 connection.sendall(struct.pack("!ii", len(body) + 8, code) + body)
             return False
         parameters = wire.parse_startup(body)
+        self._database = parameters.get("database", "")
         self._send(CLEARTEXT_PASSWORD)
         password = wire.read_message(self._stream).body.rstrip(b"\0").decode()
         if (parameters.get("user"), password) != (self._server.user, self._server.password):
@@ -97,11 +99,12 @@ class Session:
         """Serve a batch; False where it was the last."""
         if batch[-1].kind == b"X" or self._backend is None:
             return False
+        before = self._backend.status
         try:
             run = [statement for statement in self._translate(batch) if statement]
-            tags = [self._server.transfer(statement, self._backend) for statement in run if statement.transfer]
+            tags = [self._transfer(statement.transfer, self._backend) for statement in run if statement.transfer]
         except (Refused, Failed) as refusal:
-            self._refuse(refusal, self._backend)
+            self._refuse(refusal, self._backend, before)
             return True
         self._backend.send(*self._translated)
         while (message := self._backend.receive()).kind != b"Z":
@@ -131,15 +134,18 @@ class Session:
                 yield self._portals[message.body.split(b"\0")[0]]
             self._translated.append(sent)
 
-    def _refuse(self, refusal: Refused | Failed, backend: Backend) -> None:
-        """Report it as the server's own error: an open transaction is aborted by it."""
+    def _transfer(self, transfer: Transfer, backend: Backend) -> str:
+        return self._server.transfer(transfer, backend, self._database)
+
+    def _refuse(self, refusal: Refused | Failed, backend: Backend, before: str) -> None:
+        """Report it as the server's own error, which aborts an open transaction."""
         report = refusal.report if isinstance(refusal, Failed) else wire.error(refusal.code, str(refusal))
-        if backend.status != "I":
-            try:
+        if before == "E":
+            report = ABORTED
+        elif backend.status == "T":
+            with suppress(Failed):
                 backend.ask("select 1 / 0")
-            except Failed as failed:
-                report = failed.report if wire.fields_of(failed.report)["C"] == ABORTED else report
-        self._send(report)
+        self._send(_as_redshift(report, []))
         self._ready(backend)
 
     def _ready(self, backend: Backend) -> None:

@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -128,8 +129,6 @@ def _read(stream: BinaryIO, size: int) -> bytes:
 
 def shut(connection: socket.socket) -> None:
     """Close it, and wake up who waits for it."""
-    try:
+    with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     connection.close()
