@@ -23,10 +23,14 @@ class Backend:
     def __init__(self, connection: socket.socket, parameters: Mapping[str, str]) -> None:
         """Raises Failed where PostgreSQL refuses the session."""
         self._socket = connection
-        self._stream = cast(BinaryIO, connection.makefile("rb"))
+        self._stream = cast("BinaryIO", connection.makefile("rb"))
         self.status = "I"
-        self._socket.sendall(wire.startup(parameters))
-        self.greeting = self._until_ready()
+        try:
+            self._socket.sendall(wire.startup(parameters))
+            self.greeting = self._until_ready()
+        except (Failed, OSError):
+            self.close()
+            raise
 
     def send(self, *messages: Message) -> None:
         """Send messages as they are."""

@@ -24,7 +24,7 @@ PARTS = {
 """docs.aws.amazon.com/redshift/latest/dg/r_Dateparts_for_datetime_functions.html"""
 
 
-def rewrite_calls(tree: exp.Expression) -> None:
+def rewrite_calls(tree: exp.Expr) -> None:
     """Change the calls of a statement."""
     for call in list(tree.find_all(exp.Anonymous)):
         name = name_of(call)

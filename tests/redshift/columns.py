@@ -12,8 +12,10 @@ INFORMATION = (exp.PrimaryKey, exp.ForeignKey, exp.UniqueColumnConstraint)
 INFORMATION_OF_COLUMN = (exp.PrimaryKeyColumnConstraint, exp.UniqueColumnConstraint, exp.Reference)
 
 
-def define(tree: exp.Expression) -> None:
+def define(tree: exp.Expr) -> None:
     """Change the definitions of `create table` and `alter table` into PostgreSQL's. Raises Refused."""
+    if not isinstance(tree, exp.Create | exp.Alter):
+        return
     for schema in tree.find_all(exp.Schema):
         schema.set("expressions", [part for part in schema.expressions if not _is_information(part)])
     for column in tree.find_all(exp.ColumnDef):
@@ -32,7 +34,7 @@ def varchar_bytes(kind: exp.DataType) -> int | None:
     return size or None
 
 
-def _is_information(part: exp.Expression) -> bool:
+def _is_information(part: exp.Expr) -> bool:
     return isinstance(part, INFORMATION) or (
         isinstance(part, exp.Constraint) and any(isinstance(inner, INFORMATION) for inner in part.expressions)
     )

@@ -61,7 +61,7 @@ def translate(sql: str) -> Statement:
     return Statement(say(rewrite(tree)))
 
 
-def rewrite(tree: exp.Expression) -> exp.Expression:
+def rewrite(tree: exp.Expr) -> exp.Expr:
     """The tree with PostgreSQL's words for what it says otherwise."""
     check(tree)
     define(tree)
@@ -105,8 +105,8 @@ def _both(first: str, second: str) -> str:
 def _late_binding_view(tree: exp.Create) -> str:
     """A view that outlives its tables."""
     query = say(rewrite(tree.expression.unnest()))
-    made = f"perform redshift.create_late_binding_view({quote(say(tree.this))}, {quote(query)}, {bool(tree.args.get('replace'))})"
-    return f"do $view$ begin {made}; end $view$"
+    arguments = f"{quote(say(tree.this))}, {quote(query)}, {bool(tree.args.get('replace'))}"
+    return f"do $view$ begin perform redshift.create_late_binding_view({arguments}); end $view$"
 
 
 def quote(text: str | None) -> str:

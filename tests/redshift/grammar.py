@@ -5,16 +5,20 @@ sqlglot knows what many functions mean and says them otherwise to PostgreSQL, no
 """
 
 import re
+from itertools import pairwise
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.redshift import Redshift
 from sqlglot.errors import ErrorLevel, SqlglotError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from tests.redshift.refusals import Refused
 
-SYNTAX = set("CAST CONVERT EXTRACT OVERLAY POSITION SUBSTRING TRIM EXISTS VALUES IDENTITY VARBYTE WITHIN GROUP".split())
+SYNTAX = {
+    "CAST", "CONVERT", "EXTRACT", "OVERLAY", "POSITION", "SUBSTRING", "TRIM", "EXISTS", "VALUES", "IDENTITY", "VARBYTE",
+    "WITHIN", "GROUP",
+}  # fmt: skip
 """What stands before a parenthesis with a grammar of its own."""
 KEYWORDS = {"LEFT", "RIGHT", "REPLACE", "FORMAT", "ANY_VALUE", "MAP", "STRUCT", "ARRAY", "OBJECT", "UNNEST"}
 """Functions that share their name with a keyword."""
@@ -29,7 +33,7 @@ def tokens(sql: str) -> list[Token]:
         raise Refused(f"syntax error: {error}", "42601") from error
 
 
-def parse(sql: str) -> exp.Expression:
+def parse(sql: str) -> exp.Expr:
     """The tree of one statement. Raises Refused where it is no SQL of Redshift."""
     try:
         tree = sqlglot.parse_one(_hide_calls(re.sub(r"\$(\d+)\b", rf"{PARAMETER}\1", sql)), read="redshift")
@@ -43,7 +47,7 @@ def parse(sql: str) -> exp.Expression:
     return tree
 
 
-def say(tree: exp.Expression) -> str:
+def say(tree: exp.Expr) -> str:
     """The tree as PostgreSQL's SQL."""
     sql = tree.sql("postgres", unsupported_level=ErrorLevel.RAISE)
     return re.sub(rf"\b{PARAMETER}(\d+)\b", r"$\1", sql)
@@ -58,7 +62,7 @@ def _hide_calls(sql: str) -> str:
     found = tokens(sql)
     calls = [
         token.start
-        for token, following in zip(found, found[1:], strict=False)
+        for token, following in pairwise(found)
         if following.token_type == TokenType.L_PAREN and _is_call(token)
     ]
     for start in reversed(calls):

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as csv
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 from tests.redshift.refusals import Refused
 
@@ -124,7 +124,7 @@ class ParquetFile:
 def _fits(kind: pa.DataType, target: Target) -> bool:
     if target.kind == "numeric":
         precision, scale = target.sizes or [18, 0]
-        return pa.types.is_decimal(kind) and kind.scale == scale and kind.precision <= precision
+        return bool(pa.types.is_decimal(kind) and kind.scale == scale and kind.precision <= precision)
     if target.kind.startswith("timestamp"):
-        return pa.types.is_timestamp(kind) and kind.unit in ("ms", "us")
+        return bool(pa.types.is_timestamp(kind) and kind.unit in ("ms", "us"))
     return str(kind) in EXACT.get(target.kind, ())

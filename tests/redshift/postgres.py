@@ -37,7 +37,11 @@ class PostgreSQL(Server):
     def connect(self) -> socket.socket:
         """A bare connection."""
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(self.socket))
+        try:
+            connection.connect(str(self.socket))
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     def superuser(self, database: str = "postgres") -> Backend:

@@ -11,5 +11,5 @@ class Refused(Exception):
         super().__init__(message)
 
 
-def check(tree: exp.Expression) -> None:
+def check(tree: exp.Expr) -> None:
     """Raise Refused where Redshift would not run the statement."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import redshift_connector
+from redshift_connector.core import Connection
 
 from tests.redshift import wire
 from tests.redshift.backend import Backend
@@ -38,7 +39,7 @@ class Database:
     user: str = USER
     password: str = PASSWORD
 
-    def connect(self) -> redshift_connector.Connection:
+    def connect(self) -> Connection:
         """A connection of redshift_connector, autocommit off; close it."""
         address: dict[str, Any] = {"host": self.host, "port": self.port, "database": self.name}
         return redshift_connector.connect(**address, user=self.user, password=self.password, ssl=False)

@@ -45,7 +45,7 @@ class Session:
 
     def __init__(self, client: socket.socket, server: Server) -> None:
         self._client, self._server = client, server
-        self._stream = cast(BinaryIO, client.makefile("rb"))
+        self._stream = cast("BinaryIO", client.makefile("rb"))
         self._prepared: dict[bytes, Statement] = {}
         self._portals: dict[bytes, Statement] = {}
         self._backend: Backend | None = None

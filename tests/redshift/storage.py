@@ -40,11 +40,9 @@ class Storage:
         """Write what UNLOAD brings, as one file. Raises Refused where files are there already."""
         bucket, prefix = _split(unload.url)
         with closing(self._endpoint.client()) as client:
-            if "allowoverwrite" not in unload.options:
-                if client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("KeyCount"):
-                    raise Refused(
-                        f"Specified unload destination on S3 is not empty: {unload.url}; see ALLOWOVERWRITE", "XX000"
-                    )
+            found = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("KeyCount")
+            if found and "allowoverwrite" not in unload.options:
+                raise Refused(f"Specified unload destination on S3 is not empty: {unload.url}", "XX000")
             client.put_object(Bucket=bucket, Key=f"{prefix}0000_part_00.parquet", Body=body)
 
     def _of_manifest(self, client: Any, url: str) -> Iterator[tuple[str, bool]]:

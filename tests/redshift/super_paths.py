@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import sqlglot
 from sqlglot import exp
 
-Part = exp.Expression
+Part = exp.Expr
 
 
-def navigate(tree: exp.Expression) -> None:
+def navigate(tree: exp.Expr) -> None:
     """Change the paths of a query into calls."""
     names = {source.alias_or_name.lower() for source in tree.find_all(exp.Table, exp.CTE, exp.Subquery)}
     tables = {(table.db.lower(), table.name.lower()) for table in tree.find_all(exp.Table)}
@@ -20,7 +20,7 @@ def navigate(tree: exp.Expression) -> None:
             _replace(node, _value(parts, start))
 
 
-def _unnest(tree: exp.Expression, names: set[str]) -> set[str]:
+def _unnest(tree: exp.Expr, names: set[str]) -> set[str]:
     """Put a lateral join in the place of each value that a FROM takes apart; returns the names of the elements."""
     items: set[str] = set()
     for source in list(tree.find_all(exp.Table, exp.AtIndex)):
@@ -59,15 +59,15 @@ def _base(parts: Sequence[Part], names: set[str], tables: set[tuple[str, str]], 
     return start if len(parts) > start else 0
 
 
-def _value(parts: Sequence[Part], start: int) -> exp.Expression:
+def _value(parts: Sequence[Part], start: int) -> exp.Expr:
     """The value at the end of a path. Names of attributes are folded to lower case, quoted or not."""
     names = [part.copy() for part in parts[:start]]
-    column = exp.column(*reversed(names)) if start > 1 else exp.column(names[0], table=names[0].copy())
+    column = exp.Column(this=names[-1], table=names[-2] if start > 1 else None)
     steps = [exp.Literal.string(part.name.lower()) for part in parts[start:]]
     return exp.Anonymous(this="redshift.navigate", expressions=[column, *steps]) if steps else column
 
 
-def _replace(node: Part, value: exp.Expression) -> None:
+def _replace(node: Part, value: exp.Expr) -> None:
     """A cast of a value that does not fit gives null, as `cast_super_null_on_error` has it."""
     cast = node.parent
     if isinstance(cast, exp.Cast) and not cast.to.is_type("super"):

@@ -1,8 +1,8 @@
-"""The physical design in `create table`: how rows are distributed, sorted and encoded. PostgreSQL has no words for it."""
+"""The design in `create table`: how rows are distributed, sorted and encoded. PostgreSQL has no words for it."""
 
 from dataclasses import dataclass, replace
 
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from tests.redshift.grammar import tokens
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import redshift_connector
+from redshift_connector.error import Error
 
 from tests.redshift.server import Database, StandIn
 
@@ -21,7 +22,7 @@ def test_a_client_of_redshift_reaches_it(database: Database) -> None:
 
 
 def test_a_wrong_password_is_refused(database: Database) -> None:
-    with pytest.raises(redshift_connector.Error, match="password authentication failed"):
+    with pytest.raises(Error, match="password authentication failed"):
         redshift_connector.connect(
             host=database.host, port=database.port, database=database.name, user=database.user, password="x", ssl=False
         )

@@ -1,4 +1,4 @@
-"""PostgreSQL's wire protocol, version 3, as far as a proxy has to understand it: framing, errors, columns of a result."""
+"""PostgreSQL's wire protocol, version 3, as far as a proxy has to understand it: framing, errors, columns."""
 
 import socket
 import struct
