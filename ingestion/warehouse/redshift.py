@@ -36,8 +36,7 @@ SCHEMA = (
     "create table if not exists headrace.built (event_date date not null, load_seq bigint not null) diststyle all",
     "create table if not exists headrace.published (event_date date not null, load_seq bigint not null) diststyle all",
     "create table if not exists headrace.definitions (hash varchar(128) not null) diststyle all",
-    "lock headrace.load_lock",
-    "insert into headrace.load_lock select 0 where not exists (select 1 from headrace.load_lock)",
+    "insert into headrace.load_lock values (0)",
 )
 STALE_DATES = """
 select cast(touched.event_date as varchar(10)), max(touched.load_seq), coalesce(max(built.load_seq), 0)
@@ -46,6 +45,7 @@ where touched.table_name <> 'rejected'  -- no model reads rejections
 group by touched.event_date having max(touched.load_seq) > coalesce(max(built.load_seq), 0)
 order by touched.event_date
 """
+IS_MADE = "select count(*) from information_schema.tables where table_schema = 'headrace' and table_name = 'load_lock'"
 RAW_TABLES = "select table_name from information_schema.tables where table_schema = 'raw'"
 
 
@@ -153,12 +153,17 @@ class RedshiftWarehouse:
     @contextmanager
     def _transaction(self, label: str) -> Iterator[Session]:
         if not self._is_ready:
-            with self._login.transaction("headrace schema") as session:
-                for statement in SCHEMA:
-                    session.rows(statement)
+            self._make_schema()
             self._is_ready = True
         with self._login.transaction(label) as session:
             yield session
+
+    def _make_schema(self) -> None:
+        """Once for a warehouse: its last statement shows that all the others were committed."""
+        with self._login.transaction("headrace schema") as session:
+            if not session.one(IS_MADE):
+                for statement in SCHEMA:
+                    session.rows(statement)
 
     @contextmanager
     def _locked(self, label: str) -> Iterator[tuple[Session, int]]:

@@ -1,9 +1,12 @@
 """Counting what Redshift's raw tables hold, recomputed from each row's value, as `ingestion.counting` does elsewhere.
 
-Redshift's MD5 takes strings. The few values that are kept as bytes come here for theirs, and go back as a number.
+Redshift's MD5 takes strings. The few values that are kept as bytes come here for theirs, and go back as a number; they
+come as hex digits, in pieces that fit a string, because the driver cannot read a VARBYTE that is no UTF-8.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from ingestion.counting import CommitCount, Count, PartitionCount
 from ingestion.encoding import checksum
@@ -11,6 +14,8 @@ from ingestion.lake import Range
 from ingestion.tables import PARTITION_COLUMN
 from ingestion.warehouse.redshift_session import Session
 
+PIECE = 30_000
+"""Bytes, of which each is two digits."""
 PLACE = "topic_id, kafka_partition, kafka_offset"
 COUNTED = f"""
 select raw.{{table}}.{PARTITION_COLUMN}, raw.{{table}}.topic_id, raw.{{table}}.kafka_partition,
@@ -70,13 +75,19 @@ def _sum_bytes(session: Session, table: str) -> None:
         "create temporary table of_bytes"
         " (topic_id varchar(64), kafka_partition integer, kafka_offset bigint, recomputed bigint) diststyle all"
     )
-    found: dict[tuple[str, int, int], int] = {}
-    kept_as_bytes = "kafka_value is null and kafka_value_bytes is not null"
-    for *place, value in session.rows(f"select {PLACE}, kafka_value_bytes from raw.{table} where {kept_as_bytes}"):
-        found.setdefault(tuple(place), checksum(_bytes(value)))
-    session.insert("of_bytes", [[*place, total] for place, total in found.items()])
+    session.insert("of_bytes", [[*place, checksum(value)] for place, value in _kept_as_bytes(session, table).items()])
 
 
-def _bytes(value: bytes | str) -> bytes:
-    """A VARBYTE, which the driver may give as hex digits."""
-    return value if isinstance(value, bytes) else bytes.fromhex(value)
+def _kept_as_bytes(session: Session, table: str) -> Mapping[tuple[object, ...], bytes]:
+    """The values of a raw table that are kept as bytes, by their places."""
+    values: dict[tuple[object, ...], bytes] = defaultdict(bytes)
+    for start in itertools.count(0, PIECE):
+        pieces = session.rows(
+            f"select distinct {PLACE}, from_varbyte(substring(kafka_value_bytes, {start + 1}, {PIECE}), 'hex')"
+            f" from raw.{table} where octet_length(kafka_value_bytes) > {start}"
+        )
+        if not pieces:
+            return values
+        for *place, digits in pieces:
+            values[tuple(place)] += bytes.fromhex(digits)
+    return values

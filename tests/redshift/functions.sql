@@ -32,6 +32,24 @@ create function redshift.len(s text) returns integer language sql immutable stri
 create function redshift.nvl(a anycompatible, b anycompatible) returns anycompatible language sql immutable
 as $$ select coalesce(a, b) $$;
 
+-- Digits of base 16 as a number; other bases are not needed here.
+create function redshift.strtol(digits text, base integer) returns bigint language plpgsql immutable strict
+as $$
+begin
+    if base <> 16 then raise exception 'the stand-in knows strtol of base 16 alone, not %', base; end if;
+    return cast(cast('x' || lpad(digits, 16, '0') as bit(64)) as bigint);
+end
+$$;
+
+-- A VARBYTE as text; other encodings than hex are not needed here.
+create function redshift.from_varbyte(value bytea, encoding text) returns text language plpgsql immutable strict
+as $$
+begin
+    if encoding <> 'hex' then raise exception 'the stand-in knows from_varbyte as hex alone, not %', encoding; end if;
+    return encode(value, 'hex');
+end
+$$;
+
 -- concat takes two arguments and is null where one is.
 create function redshift.concat(a text, b text) returns text language sql immutable strict as $$ select a || b $$;
 
