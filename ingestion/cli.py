@@ -140,7 +140,7 @@ def load_command(every: float | None) -> None:
     settings = read_settings()
     lake, warehouse, reach = (
         Lake(settings.lake_url),
-        open_warehouse(settings.warehouse_url),
+        open_warehouse(settings.warehouse_url, redshift=settings.redshift),
         crash_at(settings.crash_at),
     )
     processes.load(lambda table: run(load(lake, warehouse, table), reach), all_tables(), every)
@@ -154,7 +154,7 @@ def reload_command(hour: str, names: tuple[str, ...]) -> None:
     settings = read_settings()
     lake, warehouse, reach = (
         Lake(settings.lake_url),
-        open_warehouse(settings.warehouse_url),
+        open_warehouse(settings.warehouse_url, redshift=settings.redshift),
         crash_at(settings.crash_at),
     )
     try:
@@ -175,7 +175,7 @@ def audit_command(wait: float, as_json: bool, by_hour: bool, sent: Path | None) 
     """Balance every hop. Exit code 0: balanced, 1: broken, 2: pending."""
     settings = read_settings()
     balance = _audit(settings, wait)
-    compared = check_sent(sent, open_warehouse(settings.warehouse_url)) if sent else None
+    compared = check_sent(sent, open_warehouse(settings.warehouse_url, redshift=settings.redshift)) if sent else None
     if as_json:
         click.echo(json.dumps(audit_report.as_json(balance, compared), indent=2))
     else:
@@ -186,7 +186,7 @@ def audit_command(wait: float, as_json: bool, by_hour: bool, sent: Path | None) 
 
 
 def _audit(settings: Settings, wait: float) -> Balance:
-    lake, warehouse = Lake(settings.lake_url), open_warehouse(settings.warehouse_url)
+    lake, warehouse = Lake(settings.lake_url), open_warehouse(settings.warehouse_url, redshift=settings.redshift)
     views = list(fact_views().values())
     return audit_when_settled(_open_log(settings), lake, warehouse, all_tables(), wait, views)
 
@@ -254,7 +254,8 @@ def rejected_replay(code: str | None, again: bool) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 def query(sql: str, as_csv: bool) -> None:
     """Ask the warehouse what was built last; the models are in schema `analytics`. Holds up nobody."""
-    answer = read(open_warehouse(read_settings().warehouse_url), sql)
+    settings = read_settings()
+    answer = read(open_warehouse(settings.warehouse_url, redshift=settings.redshift), sql)
     if as_csv:
         pyarrow.csv.write_csv(answer, sys.stdout.buffer)
         return

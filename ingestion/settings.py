@@ -11,6 +11,7 @@ from ingestion.broker.kafka.connection import KafkaOptions
 from ingestion.contracts.native import Limits
 from ingestion.errors import ConfigurationError
 from ingestion.lander import Rotation
+from ingestion.warehouse.redshift_login import RedshiftOptions
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -47,6 +48,16 @@ class Settings(BaseSettings):
     max_string_bytes: int = Field(16 * KIB, ge=1, description="one string inside an event")
     max_inflight_bytes: int = Field(64 * MIB, ge=1, description="bodies of all requests that wait for their answer")
     max_inflight_source_bytes: int = Field(32 * MIB, ge=1, description="the same of one source")
+
+    redshift_user: str = Field("", description="user of the warehouse in Redshift")
+    redshift_password: SecretStr = Field(SecretStr(""), description="the user's password")
+    redshift_password_file: Path | None = Field(None, description="file with the password, instead")
+    redshift_secret: str = Field("", description="Secrets Manager's name of user and password, instead")
+    redshift_cluster: str = Field("", description="identifier of a provisioned cluster, for a login by IAM as the user")
+    redshift_workgroup: str = Field("", description="name of a serverless workgroup, for a login by IAM")
+    redshift_region: str = Field("", description="AWS region of the cluster or workgroup")
+    redshift_role: str = Field("default", description="ARN of the IAM role that COPY reads the lake with")
+    redshift_tls: bool = Field(True, description="encrypt; only a test goes without")
 
     topics: Path | None = Field(None, description="file that declares Kafka's topics; default: the event contract")
     kafka_mechanism: str = Field("", description="login to Kafka: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM")
@@ -121,7 +132,7 @@ class Settings(BaseSettings):
         return KafkaOptions(
             mechanism=self.kafka_mechanism,
             user=self.kafka_user,
-            password=_secret(self.kafka_password_file) or self.kafka_password.get_secret_value(),
+            password=_secret("KAFKA", self.kafka_password_file) or self.kafka_password.get_secret_value(),
             tls=self.kafka_tls,
             ca_file=self.kafka_ca_file,
             certificate_file=self.kafka_certificate_file,
@@ -132,6 +143,21 @@ class Settings(BaseSettings):
             allow_unsafe=self.kafka_allow_unsafe,
             create_topics=self.kafka_create_topics,
             replication=self.kafka_replication,
+        )
+
+    @cached_property
+    def redshift(self) -> RedshiftOptions:
+        """How to log in to Redshift, and how it reads the lake."""
+        return RedshiftOptions(
+            user=self.redshift_user,
+            password=_secret("REDSHIFT", self.redshift_password_file) or self.redshift_password.get_secret_value(),
+            secret=self.redshift_secret,
+            cluster=self.redshift_cluster,
+            workgroup=self.redshift_workgroup,
+            region=self.redshift_region,
+            role=self.redshift_role,
+            tls=self.redshift_tls,
+            lake=self.lake_url,
         )
 
     @property
@@ -155,14 +181,14 @@ class Settings(BaseSettings):
         return Rotation(self.rotate_rows, self.rotate_bytes, self.rotate_seconds)
 
 
-def _secret(file: Path | None) -> str:
+def _secret(service: str, file: Path | None) -> str:
     """What a file holds, without the end of its line."""
     if file is None:
         return ""
     try:
         return file.read_text().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"HEADRACE_KAFKA_PASSWORD_FILE is {str(file)!r}: {type(error).__name__}") from None
+        raise ConfigurationError(f"HEADRACE_{service}_PASSWORD_FILE is {str(file)!r}: {type(error).__name__}") from None
 
 
 def read_settings() -> Settings:

@@ -154,7 +154,7 @@ IDENTITY = "source, event_id, event_type, user_id, anonymous_id, device_occurred
 def _count(table: Table, bound: Bound, warehouse: Warehouse) -> tuple[int, int]:
     """The part that a bound is about, and the whole."""
     if not warehouse.query(
-        "from information_schema.tables where table_schema = 'raw' and table_name = ?", [table.name]
+        "select 1 from information_schema.tables where table_schema = 'raw' and table_name = ?", [table.name]
     ):
         return 0, 0
     ((part, whole),) = warehouse.query(COUNTS[bound.check].format(table=table.name))

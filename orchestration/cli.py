@@ -97,7 +97,8 @@ def report_command(first: datetime, last: datetime, output: Path) -> None:
 
     if last < first:
         raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")
-    with published(open_warehouse(read_settings().warehouse_url)) as query:
+    settings = read_settings()
+    with published(open_warehouse(settings.warehouse_url, redshift=settings.redshift)) as query:
         output.write_text(write_report(query, first.date(), last.date()), encoding="utf-8")
     click.echo(f"{output}: {first:%Y-%m-%d} to {last:%Y-%m-%d}")
 

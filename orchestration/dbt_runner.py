@@ -15,6 +15,7 @@ from typing import Any
 
 from ingestion.errors import ConfigurationError
 from ingestion.settings import read_settings
+from ingestion.warehouse.redshift_login import SCHEME, credentials, read_address
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 SOURCES = ("*.yml", "models/**/*", "macros/**/*", "seeds/**/*", "tests/**/*")
@@ -42,11 +43,11 @@ def prepare_manifest() -> Path:
 
     Whoever comes first parses, the others wait: daemon, web server and code server start together.
     """
-    target = PROJECT / "target" / warehouse_path().stem
+    target = PROJECT / "target" / database_name()
     target.mkdir(parents=True, exist_ok=True)
     with (target / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        versions = f"{version('dbt-core')} {version('dbt-duckdb')} "
+        versions = f"{version('dbt-core')} {version('dbt-duckdb')} {version('dbt-redshift')} "
         stamp, wanted = target / "parsed", versions + _hash_files(SOURCES)
         if not (stamp.exists() and stamp.read_text() == wanted):
             outcome = run_dbt(["parse", "--quiet"], target)
@@ -70,7 +71,7 @@ def run_dbt(arguments: Sequence[str], target: Path) -> Outcome:
     places = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(target)]
     only_read = [] if arguments[0] == "parse" else ["--no-write-json"]  # others read the manifest meanwhile
     command = [*arguments, *places, *only_read, "--log-path", str(target), *QUIET]
-    with environment(HEADRACE_WAREHOUSE_PATH=str(warehouse_path())):
+    with environment(**profile()):
         try:
             done = dbtRunner(_read_manifest(target, arguments[0]), [keep]).invoke(command)
         finally:
@@ -82,9 +83,28 @@ def run_dbt(arguments: Sequence[str], target: Path) -> Outcome:
     return outcome
 
 
-def warehouse_path() -> Path:
-    """The DuckDB file; its name is the database that the models are in."""
-    return Path(read_settings().warehouse_url.partition("://")[2])
+def profile() -> Mapping[str, str]:
+    """What profiles.yml reads, so that dbt builds in the warehouse of the settings."""
+    settings = read_settings()
+    if not settings.warehouse_url.startswith(SCHEME):
+        return {"HEADRACE_DBT_TARGET": "duckdb", "HEADRACE_WAREHOUSE_PATH": settings.warehouse_url.partition("://")[2]}
+    address = read_address(settings.warehouse_url)
+    user, password = credentials(settings.redshift, address.database)
+    return {
+        "HEADRACE_DBT_TARGET": "redshift",
+        "HEADRACE_REDSHIFT_HOST": address.host,
+        "HEADRACE_REDSHIFT_PORT": str(address.port),
+        "HEADRACE_REDSHIFT_DATABASE": address.database,
+        "HEADRACE_REDSHIFT_USER": user,
+        "HEADRACE_REDSHIFT_PASSWORD": password,
+        "HEADRACE_REDSHIFT_SSLMODE": "prefer" if settings.redshift.tls else "disable",
+    }
+
+
+def database_name() -> str:
+    """The database that the models are in: of DuckDB the name of its file."""
+    url = read_settings().warehouse_url
+    return f"redshift-{read_address(url).database}" if url.startswith(SCHEME) else Path(url).stem
 
 
 def hash_definitions() -> str:

@@ -136,7 +136,7 @@ def _read_warehouse(
     settings: Settings,
 ) -> tuple[Mapping[str, tuple[int, int]] | None, tuple[StaleDate, ...] | None]:
     """Version and rows of each loaded table, and the stale dates; None where somebody holds the warehouse."""
-    warehouse = open_warehouse(settings.warehouse_url, BUSY_SECONDS)
+    warehouse = open_warehouse(settings.warehouse_url, BUSY_SECONDS, settings.redshift)
     try:
         ledger = {str(name): (int(str(v)), int(str(rows))) for name, v, rows in warehouse.query(LEDGER)}
         return ledger, warehouse.staleness().dates

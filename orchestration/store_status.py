@@ -84,7 +84,7 @@ def _ask_views(settings: Settings) -> None:
 
 
 def _ask_warehouse(settings: Settings) -> None:
-    open_warehouse(settings.warehouse_url, BUSY_SECONDS).query("select 1")
+    open_warehouse(settings.warehouse_url, BUSY_SECONDS, settings.redshift).query("select 1")
 
 
 def _without_password(url: str) -> str:

@@ -28,4 +28,5 @@ class Stores:
 
     def warehouse(self) -> Warehouse:
         """The warehouse. A sensor leaves it alone, because DuckDB has one holder at a time."""
-        return open_warehouse(read_settings().warehouse_url, TURN_SECONDS)
+        settings = read_settings()
+        return open_warehouse(settings.warehouse_url, TURN_SECONDS, settings.redshift)

@@ -1,4 +1,4 @@
-"""The warehouse as the loader and the audit need it. Each adapter is one file; DuckDB stands in for Redshift.
+"""The warehouse as the loader and the audit need it. DuckDB stands in for Redshift locally.
 
 Raw tables live in schema `raw`, one per record type; what was loaded is in schema `headrace`:
 
@@ -14,7 +14,7 @@ Raw tables live in schema `raw`, one per record type; what was loaded is in sche
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
@@ -22,6 +22,9 @@ from ingestion.counting import CommitCount, Count, PartitionCount
 from ingestion.errors import ConfigurationError
 from ingestion.lake import Commit, LakeFile, Range
 from ingestion.tables import Table
+
+if TYPE_CHECKING:
+    from ingestion.warehouse.redshift_login import RedshiftOptions
 
 Read = Callable[..., pa.Table]
 """Runs SQL, with its parameters as a second argument, and returns the result."""
@@ -147,12 +150,21 @@ def read(warehouse: Warehouse, sql: str, parameters: Sequence[object] = ()) -> p
         return query(sql, parameters)
 
 
-def open_warehouse(url: str, wait: float = 30.0) -> Warehouse:
-    """The adapter for a URL like `duckdb:///var/lib/headrace/warehouse.duckdb`; `wait` is how long to wait for a turn,
-    in seconds."""
+def open_warehouse(url: str, wait: float = 30.0, redshift: "RedshiftOptions | None" = None) -> Warehouse:
+    """The adapter for a URL like `duckdb:///var/lib/headrace/warehouse.duckdb` or `redshift://host:5439/database`.
+
+    `wait` is how long to wait for a turn, in seconds, `redshift` what that adapter has to know beside the URL.
+    """
     scheme, _, path = url.partition("://")
     if scheme == "duckdb" and path:
         from ingestion.warehouse.duckdb import DuckDBWarehouse
 
         return DuckDBWarehouse(path, wait)
-    raise ConfigurationError(f"HEADRACE_WAREHOUSE is {url!r}; use duckdb:///path/to/warehouse.duckdb")
+    if scheme == "redshift" and path:
+        from ingestion.warehouse.redshift import RedshiftWarehouse
+        from ingestion.warehouse.redshift_login import RedshiftOptions
+
+        return RedshiftWarehouse(url, redshift or RedshiftOptions(), wait)
+    raise ConfigurationError(
+        f"HEADRACE_WAREHOUSE is {url!r}; use duckdb:///path/to/warehouse.duckdb or redshift://host:5439/database"
+    )

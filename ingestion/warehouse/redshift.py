@@ -18,7 +18,8 @@ from ingestion.tables import Table
 from ingestion.warehouse import Holdings, LedgerEntry, LoadedRange, Read, StaleDate, Staleness
 from ingestion.warehouse.redshift_counting import count_commits, count_rows
 from ingestion.warehouse.redshift_load import RedshiftLoad, fit_columns
-from ingestion.warehouse.redshift_session import Login, RedshiftOptions, Session
+from ingestion.warehouse.redshift_login import RedshiftOptions
+from ingestion.warehouse.redshift_session import Login, Session
 
 SCHEMA = (
     "create schema if not exists raw",
@@ -50,20 +51,20 @@ RAW_TABLES = "select table_name from information_schema.tables where table_schem
 
 
 class RedshiftWarehouse:
-    """The warehouse at `url`; waits up to `wait` seconds for another load or build. `lake` is where its files are."""
+    """The warehouse at `url`; waits up to `wait` seconds for another load or build."""
 
-    def __init__(self, url: str, options: RedshiftOptions, lake: str, wait: float = 30.0) -> None:
-        self._login, self._options, self._lake, self._wait = Login(url, options), options, lake, wait
+    def __init__(self, url: str, options: RedshiftOptions, wait: float = 30.0) -> None:
+        self._login, self._options, self._wait = Login(url, options), options, wait
         self._is_ready = False
 
     @contextmanager
     def load(self, table: Table) -> Iterator[RedshiftLoad]:
         """Begin a load."""
-        bucket = open_storage(self._lake)
+        bucket = open_storage(self._options.lake)
         if not isinstance(bucket, Bucket):
             raise ConfigurationError(
-                f"HEADRACE_LAKE is {self._lake!r}, which Redshift cannot read; with HEADRACE_WAREHOUSE in Redshift use"
-                " s3://bucket/prefix"
+                f"HEADRACE_LAKE is {self._options.lake!r}, which Redshift cannot read; with a HEADRACE_WAREHOUSE in"
+                " Redshift use s3://bucket/prefix"
             )
         with self._locked(f"headrace load {table.name}") as (session, load_seq):
             fit_columns(session, table, table.schema)

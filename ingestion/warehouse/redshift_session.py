@@ -1,46 +1,21 @@
 """One connection to Redshift: how to log in, transactions, and what its errors mean."""
 
-import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import redshift_connector
 from redshift_connector.core import Connection
 from redshift_connector.error import Error, InterfaceError, OperationalError
 
-from ingestion.errors import ConfigurationError, HeadraceError, PermanentError, WarehouseBusy, WarehouseUnavailable
+from ingestion.errors import HeadraceError, PermanentError, WarehouseBusy, WarehouseUnavailable
+from ingestion.warehouse.redshift_login import RedshiftOptions, credentials, read_address
 
-log = logging.getLogger(__name__)
-
-PORT = 5439
-CONNECT_SECONDS = 10
 MOST_PARAMETERS = 10_000
 """Of one statement; the protocol ends at 32,767."""
 CANCELLED, SERIALIZATION, LOCK_TIMEOUT = "57014", "40001", "55P03"
 SERIALIZABLE = "1023"
 """Redshift's number of a conflict of two transactions; it comes as a text with a general SQLSTATE."""
-
-
-@dataclass(frozen=True)
-class RedshiftOptions:
-    """What the URL `redshift://host:5439/database` does not say. Secrets are left out of its text."""
-
-    user: str = ""
-    password: str = field(default="", repr=False)
-    secret: str = ""
-    """Name or ARN in Secrets Manager of a JSON with `username` and `password`, instead of both."""
-    cluster: str = ""
-    """Identifier of a provisioned cluster, for a login by IAM as `user`."""
-    workgroup: str = ""
-    """Name of a serverless workgroup, for a login by IAM."""
-    region: str = ""
-    role: str = "default"
-    """ARN of the IAM role that COPY reads the lake with, or `default`: the one associated with the warehouse."""
-    tls: bool = True
 
 
 class Session:
@@ -76,14 +51,7 @@ class Login:
     """Opens sessions of one warehouse."""
 
     def __init__(self, url: str, options: RedshiftOptions) -> None:
-        parts = urlsplit(url)
-        self.host, self.port, self.database = parts.hostname or "", parts.port or PORT, parts.path.strip("/")
-        self.options = options
-        if not (self.host and self.database) or parts.password:
-            raise ConfigurationError(
-                f"HEADRACE_WAREHOUSE is redshift://{parts.hostname or ''}…; use redshift://host:5439/database, and"
-                " HEADRACE_REDSHIFT_USER and HEADRACE_REDSHIFT_PASSWORD (or …_PASSWORD_FILE, …_SECRET) for the login"
-            )
+        self._address, self._options = read_address(url), options
 
     @contextmanager
     def transaction(self, label: str) -> Iterator[Session]:
@@ -99,44 +67,30 @@ class Login:
 
     @contextmanager
     def _connected(self, label: str) -> Iterator[Connection]:
+        address = self._address
+        user, password = credentials(self._options, address.database)
         try:
             connection = redshift_connector.connect(
-                host=self.host,
-                port=self.port,
-                database=self.database,
+                host=address.host,
+                port=address.port,
+                database=address.database,
+                user=user,
+                password=password,
+                ssl=self._options.tls,
                 application_name="headrace",
-                ssl=self.options.tls,
-                timeout=None,
-                **self._credentials(),
             )
         except (Error, OSError) as error:
             raise WarehouseUnavailable(
-                f"{self.host}:{self.port}/{self.database} cannot be connected to: {said(error)}; see that it runs, and"
-                " the HEADRACE_REDSHIFT_ settings"
+                f"Redshift at {address} takes no connection: {said(error)}; see that it runs, and the settings"
+                " HEADRACE_REDSHIFT_…"
             ) from error
         try:
             yield connection
         finally:
             connection.close()  # and with it goes what was not committed
 
-    def _credentials(self) -> Mapping[str, Any]:
-        options = self.options
-        region = {"region": options.region} if options.region else {}
-        if options.workgroup:
-            return {"iam": True, "is_serverless": True, "serverless_work_group": options.workgroup, **region}
-        if options.cluster:
-            return {"iam": True, "cluster_identifier": options.cluster, "db_user": options.user, **region}
-        if options.secret:
-            return _from_secrets_manager(options.secret, options.region)
-        if not (options.user and options.password):
-            raise ConfigurationError(
-                "HEADRACE_WAREHOUSE is in Redshift: set HEADRACE_REDSHIFT_USER and HEADRACE_REDSHIFT_PASSWORD (or"
-                " …_PASSWORD_FILE), or HEADRACE_REDSHIFT_SECRET, _CLUSTER or _WORKGROUP for a login by AWS"
-            )
-        return {"user": options.user, "password": options.password}
-
     def _meant(self, error: Error, label: str) -> HeadraceError:
-        where = f"{self.host}, {label}"
+        where = f"{self._address}, {label}"
         code, text = sqlstate(error), said(error)
         if code in (CANCELLED, LOCK_TIMEOUT):
             return WarehouseBusy(f"{where}: another load or build is under way: {text}; run it again")
@@ -163,18 +117,3 @@ def said(error: BaseException) -> str:
 
 def _text(name: object) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
-
-
-def _from_secrets_manager(secret: str, region: str) -> Mapping[str, str]:
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        client = boto3.client("secretsmanager", region_name=region or None)
-        held = json.loads(client.get_secret_value(SecretId=secret)["SecretString"])
-        return {"user": held["username"], "password": held["password"]}
-    except (BotoCoreError, ClientError, KeyError, ValueError) as error:
-        raise ConfigurationError(
-            f"HEADRACE_REDSHIFT_SECRET is {secret!r}, which cannot be used: {type(error).__name__}: {error}; it has to"
-            " be a JSON with username and password"
-        ) from error

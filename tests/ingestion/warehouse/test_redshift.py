@@ -8,7 +8,7 @@ import pytest
 
 from ingestion.lake import Lake
 from ingestion.warehouse.redshift import RedshiftWarehouse
-from ingestion.warehouse.redshift_session import RedshiftOptions
+from ingestion.warehouse.redshift_login import RedshiftOptions
 from tests.ingestion.warehouse.contract import Site, WarehouseContract
 from tests.redshift.server import Database, StandIn
 from tests.services.s3 import S3
@@ -31,8 +31,8 @@ def database(redshift: StandIn, s3: S3) -> Iterator[Database]:
 
 
 def open_redshift(url: str, user: str, password: str, lake: str, wait: float = 30.0) -> RedshiftWarehouse:
-    options = RedshiftOptions(user, password, role="arn:aws:iam::123456789012:role/headrace", tls=False)
-    return RedshiftWarehouse(url, options, lake, wait)
+    options = RedshiftOptions(user, password, role="arn:aws:iam::123456789012:role/headrace", tls=False, lake=lake)
+    return RedshiftWarehouse(url, options, wait)
 
 
 def overwrite(s3: S3, uri: str, content: bytes) -> None:
