@@ -12,8 +12,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from ingestion.audit import BALANCED
@@ -24,6 +26,7 @@ from ingestion.errors import TransientError
 from ingestion.lake import Lake
 from ingestion.lander import GROUP, Landed, Lander, Rotation
 from ingestion.listener import Heard, Listener
+from ingestion.sender import Attempt
 from ingestion.steps import run
 from ingestion.tables import all_tables, event_table
 from ingestion.views.facts import Lookups
@@ -301,6 +304,7 @@ def test_a_collector_whose_broker_is_down_says_so_in_time_and_keeps_what_it_acce
 @pytest.fixture
 def operator_of_three(kafka_of_three: Kafka) -> Iterator[Operator]:
     with operating(kafka_of_three) as operator:
+        operator.delete(*TOPICS)
         yield operator
 
 
@@ -336,7 +340,7 @@ def test_a_partition_without_a_leader_holds_up_no_other(
     operator_of_three.delete(name)
 
 
-def test_of_three_brokers_the_leader_is_killed_under_load_and_nothing_is_lost(
+def test_of_three_brokers_one_may_die_under_load_and_with_two_dead_nothing_is_accepted_and_nothing_is_lost(
     tmp_path: Path, kafka_of_three: Kafka, operator_of_three: Operator
 ) -> None:
     kafka = kafka_of_three
@@ -348,5 +352,22 @@ def test_of_three_brokers_the_leader_is_killed_under_load_and_nothing_is_lost(
             sending.join()
             last = deployment.send(events(6, 100))
             assert last.accepted > 90 and last.unknown == 0, "two of three are enough"
+            sending = threading.Thread(target=deployment.send, args=(paced(events(7, 300), 12.0),))
+            sending.start()
+            time.sleep(1.0)
+            with kafka.brokers[kafka.leader(VIEWS.topic)].down():
+                refused = [answered(deployment, [*events(seed, 20)]) for seed in (8, 9)]
+                assert [answer.status_code for answer in refused] == [503, 503], "one of three is not"
+                assert all(answer.headers["Retry-After"] for answer in refused)
+        sending.join()
         assert audited(deployment) == ""
     assert deployment.judge() == []
+
+
+def answered(deployment: Deployment, batch: list[dict[str, Any]]) -> httpx.Response:
+    """The answer to a batch that is not sent again; it is written down as one that proves nothing."""
+    answer = httpx.post(f"{deployment.url}/v1/events", json=batch, auth=(deployment.key, ""), timeout=30)
+    attempts = [Attempt(event["event_id"], event["event_type"], 1, "unknown") for event in batch]
+    with deployment.record.open("ab") as lines:
+        lines.write(b"".join(msgspec.json.encode(attempt) + b"\n" for attempt in attempts))
+    return answer
