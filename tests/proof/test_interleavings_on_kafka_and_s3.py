@@ -26,17 +26,18 @@ from ingestion.lake import Lake
 from ingestion.lander import GROUP, Lander, Rotation
 from ingestion.loader import reload
 from ingestion.steps import Steps, run
-from tests.ingestion.broker.cluster import Operator, operating
+from tests.ingestion.broker.cluster import Operator
 from tests.ingestion.lake.test_bucket import Connect, bucket_of, connect
 from tests.proof.checker import Place
 from tests.proof.kafka_log import read_kafka
 from tests.proof.test_interleavings import TYPES, Actor, Pipeline, explored, quietly, tables
+from tests.proof.test_kafka_faults import operator
 from tests.services.fault_proxy import FaultProxy
 from tests.services.faults import Fault, at_random, calm
 from tests.services.kafka import Kafka
 from tests.services.s3 import S3
 
-__all__ = ["connect"]
+__all__ = ["connect", "operator"]
 
 LONG = bool(os.environ.get("HEADRACE_LONG"))
 RUNS, STEPS = (40, 50) if LONG else (6, 40)
@@ -162,7 +163,7 @@ class PipelineOnKafkaAndS3(Pipeline):
 
     @precondition(lambda self: self.actors)
     @rule(turns=TURNS)
-    def a_process_goes_on(self, turns: Turns) -> None:  # type: ignore[override]
+    def a_process_goes_on(self, turns: Turns) -> None:
         """One after the other, each for some steps."""
         for choice, steps in turns:
             if self.actors:
@@ -170,7 +171,7 @@ class PipelineOnKafkaAndS3(Pipeline):
 
     @precondition(lambda self: self.actors)
     @rule(turns=TURNS)
-    def another_process_goes_on(self, turns: Turns) -> None:  # type: ignore[override]
+    def another_process_goes_on(self, turns: Turns) -> None:
         self.a_process_goes_on(turns)
 
     # -- the verdict -------------------------------------------------------------------------------------------------
@@ -196,15 +197,13 @@ class PipelineOnKafkaAndS3(Pipeline):
         self.broker.publish(records)
 
 
-def test_interleavings_on_kafka_and_s3_lose_and_double_nothing(kafka: Kafka, s3: S3, connect: Connect) -> None:
-    plan = at_random(7, FAULTS, frozenset({"PUT"}))
-    with operating(kafka) as operator, FaultProxy(s3.endpoint, plan) as proxy:
+def test_interleavings_on_kafka_and_s3_lose_and_double_nothing(
+    kafka: Kafka, operator: Operator, s3: S3, connect: Connect
+) -> None:
+    with FaultProxy(s3.endpoint, at_random(7, FAULTS, frozenset({"PUT"}))) as proxy:
         connect(proxy.endpoint.environment)
-        try:
-            run_state_machine_as_test(
-                partial(PipelineOnKafkaAndS3, kafka, operator, bucket_of(s3), proxy),  # type: ignore[arg-type]  # called without arguments
-                settings=explored(RUNS, STEPS),
-            )
-        finally:
-            operator.delete(*TOPICS)
+        run_state_machine_as_test(
+            partial(PipelineOnKafkaAndS3, kafka, operator, bucket_of(s3), proxy),  # type: ignore[arg-type]  # called without arguments
+            settings=explored(RUNS, STEPS),
+        )
         assert any(proxy.counts[fault] for fault in FAULTS), proxy.counts

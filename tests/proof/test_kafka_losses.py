@@ -67,7 +67,9 @@ def test_of_a_partition_whose_end_went_back_nothing_is_read_and_the_other_goes_o
         with operating(platform.kafka) as operator:
             shorter = operator.ends(VIEWS.topic)
             assert 0 < shorter[CUT] < ends[CUT] and shorter[WHOLE] == ends[WHOLE]
-            problem = f"{VIEWS.topic}/{CUT} ends at {shorter[CUT]}, but the lake holds it up to {ends[CUT]}: the log lost"
+            problem = (
+                f"{VIEWS.topic}/{CUT} ends at {shorter[CUT]}, but the lake holds it up to {ends[CUT]}: the log lost"
+            )
             for each in (lander, platform.whole_lander(stack)):  # one that had read ahead, and one that starts now
                 assert [said[: len(problem)] for said in complaint(each)] == [problem]
             insist(lambda: platform.publish("product_viewed", 14))

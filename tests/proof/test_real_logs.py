@@ -1,4 +1,7 @@
-"""Two real click logs with known truths, sent over HTTP or in pieces: what the warehouse counts is what is known."""
+"""Two real click logs with known truths, sent over HTTP or in pieces: what the warehouse counts is what is known.
+
+They are of 2017 and 2019, which the views have long forgotten.
+"""
 
 import csv
 import json
@@ -16,8 +19,15 @@ from ingestion.broker import Record
 from ingestion.contracts.native import Limits, Reception, map_body
 from ingestion.tables import event_table
 from ingestion.warehouse.duckdb import DuckDBWarehouse
+from tests.ingestion.broker.cluster import Operator
+from tests.ingestion.lake.test_bucket import bucket_of
 from tests.platform import Platform
 from tests.proof.deployment import Deployment
+from tests.proof.test_kafka_faults import deployed, operator
+from tests.services.kafka import Kafka
+from tests.services.s3 import S3
+
+__all__ = ["operator"]
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 REES46 = DATA / "rees46_multicategory_2019oct01"
@@ -73,23 +83,34 @@ def counted_by_hour(warehouse: DuckDBWarehouse) -> Counter[tuple[str, str]]:
 
 @needs_logs
 def test_rees46_sent_over_http_counts_as_known(tmp_path: Path) -> None:
-    file = tmp_path / "rees46.jsonl"
+    send_rees46(Deployment(tmp_path))
+    check_rees46(tmp_path)
+
+
+@needs_logs
+def test_rees46_sent_over_http_through_kafka_and_s3_counts_as_known(
+    tmp_path: Path, kafka: Kafka, operator: Operator, s3: S3
+) -> None:
+    send_rees46(deployed(tmp_path, kafka, HEADRACE_LAKE=bucket_of(s3), **s3.endpoint.environment))
+    check_rees46(tmp_path)
+
+
+def send_rees46(deployment: Deployment) -> None:
+    """Send the log to a deployment, wait until all is loaded, and have it judged."""
+    file = deployment.home / "rees46.jsonl"
     file.write_text("".join(json.dumps(event) + "\n" for event in read(REES46)))
-    with Deployment(tmp_path) as deployment:
-        key = deployment.run("keys", "add", "rees46").stdout.strip()
-        sent = deployment.run(
-            "send", str(file), "--url", deployment.url, "--key", key, "--record", str(deployment.record)
-        )
+    with deployment:
+        where = ["--url", deployment.url, "--key", deployment.key, "--record", str(deployment.record)]
+        sent = deployment.run("send", str(file), *where)
         assert sent.returncode == 0, sent.stdout + sent.stderr
         audit = deployment.run("audit", "--wait", "60", "--sent", str(deployment.record))
         assert audit.returncode == 0, audit.stdout + audit.stderr
     assert deployment.judge() == []
-    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+
+
+def check_rees46(home: Path) -> None:
+    warehouse = DuckDBWarehouse(home / "warehouse.duckdb")
     warehouse.query("drop table raw.rejected")
-    check_rees46(warehouse)
-
-
-def check_rees46(warehouse: DuckDBWarehouse) -> None:
     truths = json.loads((REES46 / "truths.json").read_text())
     counted = counted_by_hour(warehouse)
     assert counted == truth_by_hour(REES46)
