@@ -6,7 +6,8 @@ Records are fetched elsewhere, at positions of their own, so the partitions that
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -51,34 +52,40 @@ class Member:
 
     def share(self, topics: Sequence[str]) -> Mapping[str, Sequence[int]]:
         """The partitions of `topics` that the group has assigned to this member by now."""
-        with self._lock:
-            try:
-                self._subscribe(self._topics.union(topics))
-                self._poll(0.0)
-            except KafkaException as error:
-                raise BrokerUnavailable(f"group {self.group} cannot be asked now: {error.args[0].str()}") from error
+        with self._lock, self._told("be asked"):
+            self._subscribe(self._topics.union(topics))
+            self._poll(0.0)
             return {topic: sorted(p for name, p in self._owned if name == topic) for topic in topics}
 
     def commit(self, offsets: list[TopicPartition]) -> None:
         """Note positions of the group; during a rebalance that waits for its end."""
         deadline = time.monotonic() + COMMIT_SECONDS
-        with self._lock:
-            while True:
-                try:
-                    self._consumer.commit(offsets=offsets, asynchronous=False)
-                    return
-                except KafkaException as error:
-                    reason: KafkaError = error.args[0]
-                    if reason.code() not in REJOINING or time.monotonic() > deadline:
-                        raise BrokerUnavailable(
-                            f"group {self.group} cannot note its position now: {reason.str()}"
-                        ) from error
+        with self._lock, self._told("note its position"):
+            while not self._noted(offsets, deadline):
                 self._poll(0.1)
 
     def close(self) -> None:
         """Leave the group: the others take over at once."""
         with self._lock:
             self._consumer.close()
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Whatever the client raises, in a callback too, is a group that does not answer."""
+        try:
+            yield
+        except KafkaException as error:
+            raise BrokerUnavailable(f"group {self.group} cannot {what} now: {error.args[0].str()}") from error
+
+    def _noted(self, offsets: list[TopicPartition], deadline: float) -> bool:
+        """Whether the positions are noted, or a rebalance is under way."""
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() not in REJOINING or time.monotonic() > deadline:
+                raise
+            return False
+        return True
 
     def _subscribe(self, topics: set[str]) -> None:
         if topics != self._topics:
