@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import count
+from itertools import count, takewhile
 from typing import Any
 
 import hypothesis.strategies as st
@@ -42,6 +42,7 @@ __all__ = ["connect", "operator"]
 LONG = bool(os.environ.get("HEADRACE_LONG"))
 RUNS, STEPS = (40, 50) if LONG else (6, 40)
 FAULTS = {Fault.THROTTLE: 0.1, Fault.RESET: 0.1, Fault.LOSE_ANSWER: 0.2}
+MOST_ROUNDS = 20
 JOINING_SECONDS = 2.5
 NUMBERS = count()
 Turns = Sequence[tuple[int, int]]
@@ -183,8 +184,8 @@ class PipelineOnKafkaAndS3(Pipeline):
         self.proxy.plan = calm
         with closing(self.client()) as broker:
             lander = Lander(broker, self.lake, self.tables(True), Rotation(seconds=0), lambda: self.seconds, whole=True)
-            while run(lander.round(flush=True), quietly).read:
-                pass
+            rounds = takewhile(lambda _: run(lander.round(flush=True), quietly).read, range(MOST_ROUNDS + 1))
+            assert len([*rounds]) <= MOST_ROUNDS, "what is read lands"
         run(self._load(self.tables(True)), quietly)
         self._judge()
         self.proxy.plan = self.failing

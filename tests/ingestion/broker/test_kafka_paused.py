@@ -1,11 +1,12 @@
-"""A member of a group whose client fails: whatever it raises, the group is only unavailable."""
+"""What the clients raise in a process that was paused while its broker was away: the log is only unavailable."""
 
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from ingestion.broker.kafka import member
+from ingestion.broker.kafka import broker, member
 from ingestion.broker.kafka.member import Member
 from ingestion.errors import BrokerUnavailable
 
@@ -43,3 +44,12 @@ def test_a_member_that_lost_its_assignment_while_it_commits_is_told_that_the_gro
 ) -> None:
     with pytest.raises(BrokerUnavailable, match="group lander cannot note its position now"):
         losing.commit([TopicPartition("events.product_viewed", 0, 7)])
+
+
+def test_an_answer_whose_time_passed_while_the_process_was_paused_is_an_unavailable_broker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The library's own timeout comes later than ours where its thread was paused too."""
+    monkeypatch.setattr(broker, "ASK_SECONDS", -1.0)
+    with pytest.raises(BrokerUnavailable, match="Kafka did not answer within"):
+        broker._answer(Future[None]())
