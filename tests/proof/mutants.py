@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.proof.dynamodb_mutants import DYNAMODB_MUTANTS
+from tests.proof.kafka_mutants import KAFKA_MUTANTS
 from tests.proof.model_mutants import MODEL_MUTANTS
 from tests.proof.mutant import Mutant
 from tests.proof.view_check_mutants import VIEW_CHECK_MUTANTS
@@ -237,6 +238,7 @@ MUTANTS = (
     *VIEW_MUTANTS,
     *VIEW_CHECK_MUTANTS,
     *DYNAMODB_MUTANTS,
+    *KAFKA_MUTANTS,
 )
 
 

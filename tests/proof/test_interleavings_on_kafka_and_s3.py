@@ -19,7 +19,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from ingestion.broker import Broker, Record
 from ingestion.broker.kafka.broker import KafkaBroker
-from ingestion.broker.kafka.connection import Connection
+from ingestion.broker.kafka.connection import Connection, KafkaOptions
 from ingestion.errors import TransientError
 from ingestion.events import topic
 from ingestion.lake import Lake
@@ -33,7 +33,7 @@ from tests.proof.kafka_log import read_kafka
 from tests.proof.test_interleavings import TYPES, Actor, Pipeline, explored, quietly, tables
 from tests.proof.test_kafka_faults import operator
 from tests.services.fault_proxy import FaultProxy
-from tests.services.faults import Fault, at_random, calm
+from tests.services.faults import Fault, Plan, at_random, calm
 from tests.services.kafka import Kafka
 from tests.services.s3 import S3
 
@@ -86,16 +86,16 @@ class Patient(Actor):
 class PipelineOnKafkaAndS3(Pipeline):
     """The pipeline with its log in Kafka and its lake in S3. Kafka's clock is the only one: all lands in this hour."""
 
-    def __init__(self, kafka: Kafka, operator: Operator, bucket: str, proxy: FaultProxy) -> None:
-        self.kafka, self.operator, self.proxy, self.failing = kafka, operator, proxy, proxy.plan
+    def __init__(self, kafka: Kafka, operator: Operator, bucket: str, proxy: FaultProxy, failing: Plan) -> None:
+        self.kafka, self.operator, self.proxy, proxy.plan = kafka, operator, proxy, failing
         operator.delete(*TOPICS)
         operator.create(*TOPICS)  # as set as any of their predecessors, whose settings Kafka may not have forgotten
         super().__init__()
         self.lake = Lake(f"{bucket}/{next(NUMBERS)}")
 
     def client(self) -> KafkaBroker:  # type: ignore[override]
-        """A client of Kafka."""
-        return KafkaBroker(Connection(self.kafka.bootstrap_servers))
+        """A client of Kafka, that waits for a busy machine."""
+        return KafkaBroker(Connection(self.kafka.bootstrap_servers, KafkaOptions(delivery_timeout_ms=30_000)))
 
     # -- the world: a step costs a hundred of the embedded log's, so more happens in it ------------------------------
 
@@ -188,7 +188,6 @@ class PipelineOnKafkaAndS3(Pipeline):
             assert len([*rounds]) <= MOST_ROUNDS, "what is read lands"
         run(self._load(self.tables(True)), quietly)
         self._judge()
-        self.proxy.plan = self.failing
 
     def remember(self) -> None:
         """Note what Kafka holds: the next step may take it away."""
@@ -201,10 +200,11 @@ class PipelineOnKafkaAndS3(Pipeline):
 def test_interleavings_on_kafka_and_s3_lose_and_double_nothing(
     kafka: Kafka, operator: Operator, s3: S3, connect: Connect
 ) -> None:
-    with FaultProxy(s3.endpoint, at_random(7, FAULTS, frozenset({"PUT"}))) as proxy:
+    failing = at_random(7, FAULTS, frozenset({"PUT"}))
+    with FaultProxy(s3.endpoint) as proxy:
         connect(proxy.endpoint.environment)
         run_state_machine_as_test(
-            partial(PipelineOnKafkaAndS3, kafka, operator, bucket_of(s3), proxy),  # type: ignore[arg-type]  # called without arguments
+            partial(PipelineOnKafkaAndS3, kafka, operator, bucket_of(s3), proxy, failing),  # type: ignore[arg-type]  # called without arguments
             settings=explored(RUNS, STEPS),
         )
         assert any(proxy.counts[fault] for fault in FAULTS), proxy.counts
