@@ -3,6 +3,7 @@
 from sqlglot import exp
 
 from tests.redshift.columns import varchar_bytes
+from tests.redshift.errors import Refused
 from tests.redshift.grammar import name_of, say
 
 PARTS = {
@@ -39,12 +40,12 @@ def rewrite_calls(tree: exp.Expr) -> None:
 
 def _aggregate_strings(call: exp.Anonymous) -> None:
     ordered = call.parent if isinstance(call.parent, exp.WithinGroup) else None
-    distinct = call.expressions[0] if isinstance(call.expressions[0], exp.Distinct) else None
-    value, *separator = distinct.expressions if distinct else call.expressions
+    if isinstance(call.expressions[0], exp.Distinct) or isinstance((ordered or call).parent, exp.Window):
+        raise Refused("the stand-in does not run LISTAGG with DISTINCT or OVER")
+    value, *separator = call.expressions
     order = f" {say(ordered.expression)}" if ordered else ""
     mark = say(separator[0]) if separator else "''"
-    sql = f"string_agg({'distinct ' if distinct else ''}cast({say(value)} as text), {mark}{order})"
-    (ordered or call).replace(exp.Var(this=sql))
+    (ordered or call).replace(exp.Var(this=f"string_agg(cast({say(value)} as text), {mark}{order})"))
 
 
 def _cut(cast: exp.Cast) -> None:

@@ -117,7 +117,7 @@ create view pg_catalog.svv_redshift_columns as
 select
     table_catalog::varchar as database_name, table_schema::varchar as schema_name, table_name::varchar as table_name,
     column_name::varchar as column_name, ordinal_position::integer as ordinal_position,
-    coalesce(domain_name, data_type)::varchar as data_type, column_default::varchar as column_default,
+    coalesce(domain_name, replace(data_type, 'bytea', 'binary varying'))::varchar as data_type, column_default::varchar as column_default,
     is_nullable::varchar as is_nullable, null::varchar as remarks
 from information_schema.columns
 where table_schema not in ('redshift', 'information_schema', 'pg_catalog');

@@ -3,7 +3,7 @@
 import sqlglot
 from sqlglot import exp
 
-from tests.redshift.refusals import Refused
+from tests.redshift.errors import Refused
 
 DEFAULT_BYTES = {"VARCHAR": 256, "NVARCHAR": 256, "TEXT": 256, "VARBINARY": 64_000}
 """docs.aws.amazon.com/redshift/latest/dg/r_Character_types.html and r_VARBYTE_type.html"""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from tests.redshift.calls import rewrite_calls
-from tests.redshift.columns import define
+from tests.redshift.columns import define, varchar_bytes
+from tests.redshift.errors import Refused
 from tests.redshift.grammar import parse, say
-from tests.redshift.refusals import Refused, check
+from tests.redshift.refusals import check
 from tests.redshift.super_paths import navigate
 from tests.redshift.table_design import Design, cut_design
 from tests.redshift.transfers import Transfer, parse_transfer
@@ -18,8 +19,8 @@ SCHEMAS = "redshift, pg_catalog"
 NOTHING = "do 'begin end'"
 COMMENTS = re.compile(r"^(?:\s|/\*.*?\*/|--[^\n]*(?:\n|$))+", re.DOTALL)
 AS_THEY_ARE = re.compile(
-    r"(begin|start|commit|end|rollback|abort|explain|deallocate|fetch|close|declare|call|lock|comment|grant|revoke"
-    r"|analyze|vacuum|show|create\s+user|create\s+group|alter\s+user|alter\s+default|create\s+role|drop\s+role)\b",
+    r"(begin|start|commit|end|rollback|abort|deallocate|lock|comment|grant|revoke|analyze|vacuum|show"
+    r"|(create|alter|drop)\s+(user|group|role)|alter\s+default|alter\s+\w+\s+\S+\s+owner)\b",
     re.IGNORECASE,
 )
 OF_POSTGRES = {
@@ -39,6 +40,8 @@ class Statement:
     """A COPY or UNLOAD, which the stand-in runs itself."""
     commits: bool = False
     """Whether it commits the transaction that it is in."""
+    alone: bool = False
+    """Whether it is refused within a transaction."""
 
 
 def translate(sql: str) -> Statement:
@@ -58,6 +61,8 @@ def translate(sql: str) -> Statement:
     tree = parse(bare)
     if isinstance(tree, exp.Create) and tree.args.get("no_schema_binding"):
         return Statement(_late_binding_view(tree))
+    if isinstance(tree, exp.Alter) and (change := tree.find(exp.AlterColumn)) and change.args.get("dtype"):
+        return Statement(_resize(tree, change), alone=True)
     return Statement(say(rewrite(tree)))
 
 
@@ -107,6 +112,13 @@ def _late_binding_view(tree: exp.Create) -> str:
     query = say(rewrite(tree.expression.unnest()))
     arguments = f"{quote(say(tree.this))}, {quote(query)}, {bool(tree.args.get('replace'))}"
     return f"do $view$ begin perform redshift.create_late_binding_view({arguments}); end $view$"
+
+
+def _resize(tree: exp.Alter, change: exp.AlterColumn) -> str:
+    """Another length of a varchar."""
+    check(tree)
+    arguments = f"{quote(say(tree.this))}, {quote(change.name.lower())}, {varchar_bytes(change.args['dtype'])}"
+    return f"do $resize$ begin perform redshift.resize({arguments}); end $resize$"
 
 
 def quote(text: str | None) -> str:

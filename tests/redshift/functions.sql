@@ -58,6 +58,13 @@ create function redshift.regexp_replace(s text, pattern text, replacement text) 
 language sql immutable strict
 as $$ select pg_catalog.regexp_replace(s, pattern, replacement, 'g') $$;
 
+
+-- Empty where nothing matches.
+create function redshift.regexp_substr(s text, pattern text) returns text language sql immutable strict
+as $$ select coalesce(pg_catalog.regexp_substr(s, pattern), '') $$;
+create function redshift.charindex(part text, s text) returns integer language sql immutable strict
+as $$ select strpos(s, part) $$;
+
 -- An average of integers is an integer; of decimals, one of the same scale.
 create function redshift.average_state(state bigint[], x bigint) returns bigint[] language sql immutable
 as $$ select case when x is null then state else array[state[1] + x, state[2] + 1] end $$;
@@ -121,6 +128,10 @@ create function redshift.json_serialize(s redshift.super) returns text language 
 as $$ select cast(s as text) $$;
 create function redshift.json_typeof(s redshift.super) returns text language sql immutable strict
 as $$ select jsonb_typeof(s) $$;
+create function redshift.is_array(s redshift.super) returns boolean language sql immutable
+as $$ select jsonb_typeof(s) = 'array' $$;
+create function redshift.is_object(s redshift.super) returns boolean language sql immutable
+as $$ select jsonb_typeof(s) = 'object' $$;
 create function redshift.get_array_length(s redshift.super) returns bigint language sql immutable strict
 as $$ select case when jsonb_typeof(s) = 'array' then jsonb_array_length(s) end $$;
 

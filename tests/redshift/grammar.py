@@ -13,15 +13,28 @@ from sqlglot.dialects.redshift import Redshift
 from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
-from tests.redshift.refusals import Refused
+from tests.redshift.errors import Refused
 
 SYNTAX = {
     "CAST", "CONVERT", "EXTRACT", "OVERLAY", "POSITION", "SUBSTRING", "TRIM", "EXISTS", "VALUES", "IDENTITY", "VARBYTE",
-    "WITHIN", "GROUP",
+    "WITHIN", "GROUP", "CONFLICT", "MATERIALIZED", "CHECK",
 }  # fmt: skip
 """What stands before a parenthesis with a grammar of its own."""
-KEYWORDS = {"LEFT", "RIGHT", "REPLACE", "FORMAT", "ANY_VALUE", "MAP", "STRUCT", "ARRAY", "OBJECT", "UNNEST"}
+KEYWORDS = {
+    "LEFT",
+    "RIGHT",
+    "REPLACE",
+    "FORMAT",
+    "ANY_VALUE",
+    "MAP",
+    "STRUCT",
+    "ARRAY",
+    "OBJECT",
+    "UNNEST",
+    "CURRENT_SCHEMA",
+}
 """Functions that share their name with a keyword."""
+STATEMENTS = (exp.Query, exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Alter, exp.Drop)
 HIDDEN, PARAMETER = "opaque_call_", "bound_parameter_"
 
 
@@ -39,7 +52,7 @@ def parse(sql: str) -> exp.Expr:
         tree = sqlglot.parse_one(_hide_calls(re.sub(r"\$(\d+)\b", rf"{PARAMETER}\1", sql)), read="redshift")
     except SqlglotError as error:
         raise Refused(f"syntax error: {str(error).splitlines()[0]}", "42601") from error
-    if isinstance(tree, exp.Command):
+    if not isinstance(tree, STATEMENTS):
         raise Refused(f"the stand-in does not know this statement: {sql[:80]}", "42601")
     for node in tree.find_all(exp.Identifier, exp.Anonymous):
         if str(node.this).startswith(HIDDEN):

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from tests.redshift.refusals import Refused
+from tests.redshift.errors import Refused
 
 MAX_STRING_BYTES = 65_535
 JSON = msgspec.json.Encoder(decimal_format="number")

@@ -16,9 +16,9 @@ from tests.redshift import wire
 from tests.redshift.backend import Backend
 from tests.redshift.copying import copy, unload
 from tests.redshift.dialect import quote
+from tests.redshift.errors import Refused
 from tests.redshift.parquet import LoadError
 from tests.redshift.postgres import PostgreSQL, postgresql
-from tests.redshift.refusals import Refused
 from tests.redshift.session import Session
 from tests.redshift.storage import Storage
 from tests.redshift.transfers import Transfer
@@ -121,6 +121,7 @@ class StandIn:
         with closing(self._postgres.superuser()) as backend:
             backend.ask(f"create role {self.user} login createrole")
             backend.ask(f"create database {TEMPLATE}")
+            backend.ask(f"alter role {self.user} set default_transaction_isolation = 'repeatable read'")
             backend.ask(f'alter role {self.user} set search_path = "$user", public, redshift, pg_catalog')
         with closing(self._postgres.superuser(TEMPLATE)) as backend:
             for path in CATALOGUE:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol, cast
 from tests.redshift import wire
 from tests.redshift.backend import Backend, Failed
 from tests.redshift.dialect import Statement, translate
-from tests.redshift.refusals import Refused
+from tests.redshift.errors import Refused
 from tests.redshift.transfers import Transfer
 from tests.redshift.wire import Message
 
@@ -102,9 +102,14 @@ class Session:
         before = self._backend.status
         try:
             run = [statement for statement in self._translate(batch) if statement]
+            if self._backend.status != "I" and any(statement.alone for statement in run):
+                raise Refused("ALTER TABLE ALTER COLUMN cannot run inside a transaction block", "25001")
             tags = [self._transfer(statement.transfer, self._backend) for statement in run if statement.transfer]
         except (Refused, Failed) as refusal:
             self._refuse(refusal, self._backend, before)
+            return True
+        except Exception as error:  # a mistake of the stand-in's is an error to the client, never a silence
+            self._refuse(Refused(f"the stand-in failed: {error!r}", "XX000"), self._backend, before)
             return True
         self._backend.send(*self._translated)
         while (message := self._backend.receive()).kind != b"Z":
@@ -168,5 +173,5 @@ def _as_redshift(message: Message, tags: Sequence[str]) -> Message:
     if message.kind == b"C" and tags:
         return Message(b"C", tags[0].encode() + b"\0")
     if message.kind == b"E" and (too_long := TOO_LONG.search(wire.fields_of(message).get("n", ""))):
-        return wire.error("22001", f"Value too long for type character varying({too_long[1]})")
+        return wire.error("22001", f"value too long for type character varying({too_long[1]})")
     return message

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from tests.redshift.errors import Refused
 from tests.redshift.parquet import LoadError, ParquetFile
-from tests.redshift.refusals import Refused
 from tests.redshift.transfers import Transfer
 from tests.services.aws import Endpoint
 
@@ -21,7 +21,7 @@ class Storage:
 
     def files(self, copy: Transfer) -> Iterator[ParquetFile]:
         """What COPY reads: every object of a manifest, or under a prefix. Raises LoadError and Refused."""
-        with closing(self._endpoint.client()) as client:
+        with self._client(copy.url) as client:
             listed = (
                 self._of_manifest(client, copy.url) if "manifest" in copy.options else self._of_prefix(client, copy.url)
             )
@@ -39,11 +39,20 @@ class Storage:
     def put(self, unload: Transfer, body: bytes) -> None:
         """Write what UNLOAD brings, as one file. Raises Refused where files are there already."""
         bucket, prefix = _split(unload.url)
-        with closing(self._endpoint.client()) as client:
+        with self._client(unload.url) as client:
             found = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("KeyCount")
             if found and "allowoverwrite" not in unload.options:
                 raise Refused(f"Specified unload destination on S3 is not empty: {unload.url}", "XX000")
             client.put_object(Bucket=bucket, Key=f"{prefix}0000_part_00.parquet", Body=body)
+
+    @contextmanager
+    def _client(self, url: str) -> Iterator[Any]:
+        with closing(self._endpoint.client()) as client:
+            try:
+                yield client
+            except ClientError as error:
+                code, message = error.response["Error"]["Code"], error.response["Error"].get("Message")
+                raise Refused(f"S3ServiceException: {message}, Error {code}: {url}", "XX000") from error
 
     def _of_manifest(self, client: Any, url: str) -> Iterator[tuple[str, bool]]:
         """Files that are not there are passed over unless they are mandatory:
@@ -68,13 +77,8 @@ def _get(client: Any, url: str) -> bytes | None:
     bucket, key = _split(url)
     try:
         return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "NoSuchKey":
-            return None
-        raise Refused(
-            f"S3ServiceException: {error.response['Error'].get('Message')}, Error {code}: {url}", "XX000"
-        ) from error
+    except client.exceptions.NoSuchKey:
+        return None
 
 
 def _split(url: str) -> tuple[str, str]:

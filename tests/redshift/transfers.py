@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlglot.tokenizer_core import Token, TokenType
 
+from tests.redshift.errors import Refused
 from tests.redshift.grammar import tokens
-from tests.redshift.refusals import Refused
 
 WITH_VALUE = {"iam_role", "credentials", "region", "format", "maxerror", "maxfilesize", "parallel", "statupdate"}
 COLUMNAR = {
