@@ -26,16 +26,16 @@ PARTS = {
 
 
 def rewrite_calls(tree: exp.Expr) -> None:
-    """Change the calls of a statement."""
-    for call in list(tree.find_all(exp.Anonymous)):
+    """Change the calls of a statement, those within others first."""
+    for cast in reversed(list(tree.find_all(exp.Cast))):
+        _cut(cast)
+    for call in reversed(list(tree.find_all(exp.Anonymous))):
         name = name_of(call)
         if name in ("datediff", "dateadd", "date_part") and call.expressions:
             part = call.expressions[0].name.lower()
             call.expressions[0].replace(exp.Literal.string(PARTS.get(part, part)))
         elif name == "listagg":
             _aggregate_strings(call)
-    for cast in list(tree.find_all(exp.Cast)):
-        _cut(cast)
 
 
 def _aggregate_strings(call: exp.Anonymous) -> None:

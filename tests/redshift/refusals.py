@@ -208,7 +208,8 @@ def _refused_correlations(tree: exp.Expr) -> Iterator[Refused]:
         if not scope.is_correlated_subquery or not isinstance(select, exp.Query):
             continue
         outer = {column.table for column in scope.external_columns if column.table}
+        known = scope.parent.sources.keys() if scope.parent else set()
         limited = any(select.args.get(clause) for clause in ("limit", "offset"))
         join = select.find_ancestor(exp.Join, exp.Select)
-        if limited or not outer <= scope.parent.sources.keys() or (isinstance(join, exp.Join) and join.side):
+        if limited or not outer <= known or (isinstance(join, exp.Join) and join.side):
             yield Refused(f"{CORRELATED} due to internal error: {select.sql('redshift')[:80]}", "XX000")

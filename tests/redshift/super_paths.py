@@ -23,17 +23,23 @@ def navigate(tree: exp.Expr) -> None:
 def _unnest(tree: exp.Expr, names: set[str]) -> set[str]:
     """Put a lateral join in the place of each value that a FROM takes apart; returns the names of the elements."""
     items: set[str] = set()
-    for source in list(tree.find_all(exp.Table, exp.AtIndex)):
-        named = source.this if isinstance(source, exp.AtIndex) else source
-        path = list(named.parts) if isinstance(named, exp.Table) else _parts(named.this)
-        if len(path) < 2 or not named.alias or path[0].name.lower() not in names - {named.alias.lower()}:
+    for source in list(tree.find_all(exp.Unnest, exp.AtIndex)):
+        item, path = _taken_apart(source)
+        if len(path) < 2 or path[0].name.lower() not in names:
             continue
         index = f', n - 1 as "{source.expression.name}"' if isinstance(source, exp.AtIndex) else ""
         elements = f"redshift.elements({_value(path, 2).sql('postgres')}) with ordinality as unnested (value, n)"
-        lateral = f'lateral (select value as "{named.alias}"{index} from {elements}) as "{named.alias}"'
+        lateral = f'lateral (select value as "{item}"{index} from {elements}) as "{item}"'
         source.replace(sqlglot.parse_one(f"select 1 from {lateral}", read="postgres").find(exp.Lateral))
-        items.add(named.alias.lower())
+        items.add(item.lower())
     return items
+
+
+def _taken_apart(source: exp.Expr) -> tuple[str, list[Part]]:
+    """The name of the elements, and the path of the array."""
+    if isinstance(source, exp.AtIndex):
+        return source.this.alias, _parts(source.this.this)
+    return source.args["alias"].columns[0].name, _parts(source.expressions[0])
 
 
 def _parts(node: Part) -> list[Part]:

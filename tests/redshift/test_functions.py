@@ -27,6 +27,8 @@ ANSWERS = {
     "select regexp_replace('aaa', 'a', 'b')": "bbb",
     "select regexp_substr('abc', '[0-9]+')": "",
     "select listagg(a, ',') within group (order by a desc) from (select 'x' as a union all select 'y') as t": "y,x",
+    "select cast(cast('äöü' as varchar(5)) as varchar(16))": "äö",
+    "select listagg(datediff(day, a, dateadd(day, 2, a)), ',') from (select getdate() as a) as t": "2",
     "select charindex('b', 'abc')": 2,
     "select getdate() = date_trunc('second', getdate())": True,
     r"select 'a5' ~ '\\d'": True,

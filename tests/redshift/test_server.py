@@ -1,9 +1,9 @@
 """Clients of Redshift reach the stand-in as they are, and a transaction is one."""
 
 import gc
+from dataclasses import replace
 
 import pytest
-import redshift_connector
 from redshift_connector.error import Error
 
 from tests.redshift.conftest import Client
@@ -17,9 +17,8 @@ def test_a_client_of_redshift_reaches_it(client: Client) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_wrong_password_is_refused(database: Database) -> None:
-    address = {"host": database.host, "port": database.port, "database": database.name, "user": database.user}
     with pytest.raises(Error, match="password authentication failed"):
-        redshift_connector.connect(**address, password="x", ssl=False)
+        replace(database, password="x").connect()
     gc.collect()  # the client forgets to close the socket of a refused session
 
 
