@@ -38,7 +38,8 @@ OF_THE_LEADER = ("pg_", "svv_", "stv_", "stl_", "sys_")
 def refused_calls(tree: exp.Expr) -> Iterator[Refused]:
     """What Redshift does not know, or knows only where no table is read."""
     ctes = {cte.alias for cte in tree.find_all(exp.CTE)}
-    stored = [table for table in tree.find_all(exp.Table) if table.db or table.name not in ctes]
+    tables = [table for table in tree.find_all(exp.Table) if isinstance(table.this, exp.Identifier)]
+    stored = [table for table in tables if table.db or table.name not in ctes]
     on_leader = not writes(tree) and all(map(_is_of_the_leader, stored))
     for call in tree.find_all(exp.Anonymous):
         name = name_of(call)
