@@ -24,14 +24,16 @@ from sensors.landed_commits import LOADED_VERSION
 from sensors.stale_dates import REPORT_KEY, report
 from sensors.stores import Stores
 
+KIND = read_settings().warehouse_url.partition(":")[0]
+"""DuckDB or Redshift, as its tag in the UI."""
 POOL = "warehouse"
-"""Of everything that writes the warehouse. It keeps many runs from waiting for DuckDB's file; it guards nothing."""
+"""Of everything that writes the warehouse. It keeps many runs from waiting for each other inside the warehouse; it guards nothing."""
 
 event_dates = dg.AssetSpec(
     REPORT_KEY,
     group_name="warehouse",
     owners=OWNERS,
-    kinds={"duckdb"},
+    kinds={KIND},
     description="Which event dates were touched after their models were built. Every load and every build reports it.",
 )
 
@@ -50,7 +52,7 @@ def raw_specs() -> list[dg.AssetSpec]:
             partitions_def=HOURS,
             group_name="warehouse",
             owners=OWNERS,
-            kinds={"duckdb", "table"},
+            kinds={KIND, "table"},
             description=f"{table.description} Every record of its lake table, once.",
             metadata=column_metadata(table),
         )
