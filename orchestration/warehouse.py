@@ -27,7 +27,7 @@ from sensors.stores import Stores
 KIND = read_settings().warehouse_url.partition(":")[0]
 """DuckDB or Redshift, as its tag in the UI."""
 POOL = "warehouse"
-"""Of everything that writes the warehouse. It keeps many runs from waiting for each other inside the warehouse; it guards nothing."""
+"""Of everything that writes the warehouse. It keeps many runs from waiting for each other in it; it guards nothing."""
 
 event_dates = dg.AssetSpec(
     REPORT_KEY,
