@@ -20,9 +20,9 @@ WINDOWS = {"dense_rank", "first_value", "lag", "last_value", "lead", "ntile", "r
 SCALARS = {
     "abs", "ceil", "ceiling", "char_length", "charindex", "coalesce", "concat", "date_part", "date_trunc", "dateadd",
     "datediff", "exp", "floor", "from_varbyte", "get_array_length", "getdate", "greatest", "is_array", "is_object",
-    "json_parse", "json_serialize", "json_typeof", "least", "left", "len", "length", "ln", "lower", "lpad", "ltrim", "md5",
-    "mod", "nullif", "nvl", "octet_length", "pg_last_copy_count", "power", "regexp_replace", "regexp_substr", "repeat",
-    "replace", "reverse", "right", "round", "rpad", "rtrim", "sign", "split_part", "sqrt", "strpos", "strtol",
+    "json_parse", "json_serialize", "json_typeof", "least", "left", "len", "length", "ln", "lower", "lpad", "ltrim",
+    "md5", "mod", "nullif", "nvl", "octet_length", "pg_last_copy_count", "power", "regexp_replace", "regexp_substr",
+    "repeat", "replace", "reverse", "right", "round", "rpad", "rtrim", "sign", "split_part", "sqrt", "strpos", "strtol",
     "to_char", "to_date", "trunc", "upper",
 }  # fmt: skip
 LEADER_ONLY = {
