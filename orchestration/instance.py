@@ -16,7 +16,7 @@ LOCATION = "headrace"
 """The code location's name, as in workspace.yaml."""
 
 LOOK_AGAIN_SECONDS = 0.2
-CRASHED = "the run's process was gone when Headrace started; what it left undone is asked for again"
+CRASHED = "its process was gone when Headrace started; what it left undone is asked for again"
 UNDER_WAY = (
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -69,7 +69,5 @@ def end_crashed_runs(home: Path) -> int:
     with dg.DagsterInstance.from_config(str(home)) as instance:
         runs = instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))
         for run in runs:
-            instance.report_run_failed(
-                run, "its process was gone when Headrace started; what it left undone is asked for again"
-            )
+            instance.report_run_failed(run, CRASHED)
         return len(runs)
