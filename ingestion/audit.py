@@ -1,6 +1,7 @@
 """The audit: every hop's records, counted again from what it holds, must balance.
 
     log = lake (from where the log still reaches) ── positions contiguous, none twice ── lake = ledger = raw
+    a topic that event types share = the lake's tables of all of them
     log ── each view's listener is within what the log holds ── views (whose rows Dagster checks against the lake)
 
 It works at a cut: the warehouse is read first, then the lake, then the log, each at one moment. What is upstream of
@@ -21,6 +22,7 @@ from ingestion.counting import CommitCount, Count, PartitionCount, count_files, 
 from ingestion.errors import LakeHistoryGone, PermanentError, UnknownTopic
 from ingestion.lake import Commit, Lake, LakeFile, Range, Snapshot
 from ingestion.listened import Listened, read_listened
+from ingestion.shared_audit import Part, count_unread, find_unequal
 from ingestion.tables import Table
 from ingestion.views.facts import View
 from ingestion.warehouse import Holdings, LoadedRange, Warehouse
@@ -66,11 +68,12 @@ class Balance:
     lines: list[Line] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     not_landed: int = 0
+    """Records that wait for the lander; of a shared topic, each as often as there are tables that wait for it."""
     not_loaded: int = 0
     views: list[Listened] = field(default_factory=list)
     """Each topic of the views that listeners keep."""
     unread: int = 0
-    """Offsets that the log's retention took before they were read: lost, and named."""
+    """Offsets that the log's retention took before they were read: lost, and named; of a shared topic, once."""
 
     @property
     def status(self) -> int:
@@ -90,16 +93,22 @@ def audit(
 ) -> Balance:
     """Balance every hop of `tables`, and the hop from the log into `views`.
 
-    Costs a reading of the log, of the lake's values and of the raw tables.
+    Costs a reading of the log, of the lake's values and of the raw tables; of a topic that tables share, a reading for
+    each of them and one more, with the lake's values once more.
     """
     balance = Balance()
     holdings = warehouse.holdings(tables)
+    parts: list[Part] = []
     for table in tables:
         try:
-            _TableAudit(broker, lake, warehouse, table, holdings, balance).run()
+            parts.append(_TableAudit(broker, lake, warehouse, table, holdings, balance).run())
         except PermanentError as error:
             hop = "log" if isinstance(error, UnknownTopic) else "lake"
             balance.findings.append(Finding(hop, table.name, None, None, str(error)))
+    balance.unread = count_unread(parts)
+    balance.findings += [
+        Finding("log → lake", table.name, None, None, message) for table, message in find_unequal(broker, parts)
+    ]
     for view in views:
         _audit_view(broker, view, balance)
     return balance
@@ -147,7 +156,7 @@ class _TableAudit:
         self._loaded = max((entry.version for entry in self._ledger), default=-1)
         self._lines: dict[str, Line] = {}
 
-    def run(self) -> None:
+    def run(self) -> Part:
         snapshot = self._lake_table.snapshot()
         pending = list(self._lake_table.commits(self._loaded, until=snapshot.version))
         self._ranges += [LoadedRange(self._table.name, c.version, covered) for c in pending for covered in c.ranges]
@@ -160,6 +169,7 @@ class _TableAudit:
         self._check_ledger()
         self._check_ranges(snapshot)
         self._balance.lines += [self._lines[hour] for hour in sorted(self._lines)]
+        return Part(self._table, [loaded.range for loaded in self._ranges], self._readable)
 
     def _line(self, hour: str) -> Line:
         return self._lines.setdefault(hour, Line(self._table.name, hour))
@@ -178,7 +188,7 @@ class _TableAudit:
                 self._find("log → lake", message)
             self._balance.not_landed += max(0, held.end - max(position, held.start))
             ranges = [(x.version, x.range) for x in self._ranges if x.range.topic_id == topic.id]
-            start, counts = count_log(self._broker, topic.name, partition, position, ranges)
+            start, counts = count_log(self._broker, topic, self._table.name, partition, position, ranges)
             self._starts[topic.id, partition] = start
             for (version, hour), count in counts.items():
                 self._log[version, hour] += count
@@ -290,7 +300,6 @@ class _TableAudit:
                 if loaded.range.start != end:
                     self._find("lake", f"{where} goes on at {loaded.range.start} after {end}", version=loaded.version)
                 end = loaded.range.end
-                self._balance.unread += loaded.range.unread
             if end != (position := snapshot.position(topic_id, partition)):
                 self._find("lake", f"{where} is covered up to {end}, its position is {position}")
             agree &= rows.pop((topic_id, partition), 0) == sum(loaded.range.rows for loaded in ranges)

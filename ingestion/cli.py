@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ from ingestion.audit import Balance, audit_when_settled
 from ingestion.broker import Broker, open_broker
 from ingestion.catalogue import print_catalogue
 from ingestion.collector import Collector, Timing
-from ingestion.errors import BrokerUnavailable, HeadraceError
+from ingestion.errors import BrokerUnavailable, HeadraceError, UnknownTopic
 from ingestion.events import EVENT_TYPES
 from ingestion.intake import BodyLimits
 from ingestion.keys import KeyFile, Keyring
@@ -33,7 +34,7 @@ from ingestion.sending import send, simulate
 from ingestion.sent import check_sent
 from ingestion.settings import Settings, read_settings
 from ingestion.steps import crash_at, run
-from ingestion.tables import all_tables, table_named
+from ingestion.tables import all_tables, event_table, table_named
 from ingestion.topic_commands import topics_group
 from ingestion.view_commands import view_command, views_group
 from ingestion.views import open_views
@@ -101,8 +102,31 @@ def land(once: bool) -> None:
         if removed := lake.table(table).repair():
             console.print(f"{table.name}: versions {removed} were torn by a power failure; their records land again")
     with closing(_open_log(settings, START_SECONDS)) as broker:
+        _land_left(settings, lake)
         lander = Lander(broker, lake, tables, settings.rotation, time.monotonic, whole=once)
         processes.land(lander, broker, settings.retention_hours, crash_at(settings.crash_at), once)
+
+
+def _land_left(settings: Settings, lake: Lake) -> None:
+    """Land what is still in the own topics of event types that share one now."""
+    if not settings.shared_topics:
+        return
+    with closing(open_broker(settings.broker_url, settings.partitions, settings.kafka)) as log:
+        left = [
+            table
+            for table in map(event_table, chain.from_iterable(settings.shared_topics.values()))
+            if _exists(log, table.topic)
+        ]
+        lander = Lander(log, lake, left, settings.rotation, time.monotonic, whole=True)
+        processes.land_rest(lander, crash_at(settings.crash_at))
+
+
+def _exists(log: Broker, topic: str) -> bool:
+    try:
+        log.topic(topic)
+    except UnknownTopic:
+        return False
+    return True
 
 
 @cli.command()
@@ -227,7 +251,7 @@ def catalogue(event_type: str | None) -> None:
     if event_type:
         click.echo(json.dumps(json_schema(event_type), indent=2))
     else:
-        print_catalogue(console)
+        print_catalogue(console, read_settings().shared_topics)
 
 
 @cli.group("rejected")
@@ -241,7 +265,7 @@ def rejected_group() -> None:
 def rejected_replay(code: str | None, again: bool) -> None:
     """Send rejected events again after a fix, each at most once."""
     settings = read_settings()
-    broker, lake = open_broker(settings.broker_url, settings.partitions, settings.kafka), Lake(settings.lake_url)
+    broker, lake = _open(settings), Lake(settings.lake_url)
     outcome = run(rejected.replay(broker, lake, settings.limits, code, again), crash_at(settings.crash_at))
     console.print(
         f"{outcome.sent:,} sent again, {outcome.still_rejected:,} would be rejected again,"
@@ -269,10 +293,7 @@ def query(sql: str, as_csv: bool) -> None:
 
 def _open_log(settings: Settings, patience: float = 0.0) -> Broker:
     """The log, with every topic; a log that does not answer yet is waited for, `patience` seconds long."""
-    broker, deadline = (
-        open_broker(settings.broker_url, settings.partitions, settings.kafka),
-        time.monotonic() + patience,
-    )
+    broker, deadline = _open(settings), time.monotonic() + patience
     while True:
         try:
             broker.ensure_topics([table.topic for table in all_tables()])
@@ -283,6 +304,10 @@ def _open_log(settings: Settings, patience: float = 0.0) -> Broker:
                 raise
             logging.warning("%s; trying again", error)
         time.sleep(1.0)
+
+
+def _open(settings: Settings) -> Broker:
+    return open_broker(settings.broker_url, settings.partitions, settings.kafka, settings.shared_topics)
 
 
 def _body_limits(settings: Settings) -> BodyLimits:

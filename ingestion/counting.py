@@ -12,7 +12,8 @@ from functools import cache
 
 import duckdb
 
-from ingestion.broker import Broker
+from ingestion.broker import Broker, Topic
+from ingestion.broker.shared import only
 from ingestion.encoding import checksum
 from ingestion.errors import OffsetOutOfRange
 from ingestion.lake import LakeFile, Range
@@ -156,30 +157,37 @@ def count_files_by_commit(files: Sequence[LakeFile], ranges: Iterable[tuple[int,
 
 
 def count_log(
-    broker: Broker, topic: str, partition: int, position: int, ranges: Iterable[tuple[int, Range]]
+    broker: Broker, topic: Topic, name: str, partition: int, position: int, ranges: Iterable[tuple[int, Range]]
 ) -> tuple[int, Mapping[tuple[int | None, str], Count]]:
-    """Count what the log holds before `position`, by commit and hour, and say from which offset on.
+    """Count what the log holds for table `name` before `position`, by commit and hour, and say from which offset on.
 
     Where retention takes records while they are counted, counting begins again at what is left.
     """
     commits = sorted((r.start, r.end, version) for version, r in ranges if r.partition == partition)
     while True:
-        start = broker.bounds(topic)[partition].start
+        start = broker.bounds(topic.name)[partition].start
         try:
-            return start, _count_log(broker, topic, partition, start, position, commits)
+            return start, _count_log(broker, topic, name, partition, start, position, commits)
         except OffsetOutOfRange:
             continue
 
 
 def _count_log(
-    broker: Broker, topic: str, partition: int, offset: int, position: int, commits: Sequence[tuple[int, int, int]]
+    broker: Broker,
+    topic: Topic,
+    name: str,
+    partition: int,
+    offset: int,
+    position: int,
+    commits: Sequence[tuple[int, int, int]],
 ) -> Mapping[tuple[int | None, str], Count]:
     sums: dict[tuple[int | None, str], list[int]] = defaultdict(lambda: [0, 0])
     ends = [end for _, end, _ in commits]
     while offset < position:
-        chunk = broker.read(topic, partition, offset, *READ_AT_ONCE)
-        if not chunk.offsets:
+        read = broker.read(topic.name, partition, offset, *READ_AT_ONCE)
+        if not read.offsets:
             break
+        chunk = only(name, topic, read)
         for at, timestamp, value in zip(chunk.offsets, chunk.timestamps, chunk.values, strict=True):
             if at < position:
                 index = bisect_right(ends, at)

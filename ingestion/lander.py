@@ -5,12 +5,14 @@ in `_land`: the position of each partition is read from the very snapshot that i
 not begin there is dropped, and so is one whose topic is no longer the one it was read from. The group's position in
 the log is written last; it tells lag and retention how far the lake has come, and never where to read on. Several
 landers divide the partitions, only so that they need not do the same work: a buffer outlives the share it was read in.
+Of a topic that tables share each reads all and lands its own; the group is where the last of them is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestion.broker import Broker, Topic
+from ingestion.broker.shared import only
 from ingestion.encoding import Block, encode
 from ingestion.errors import BrokerUnavailable, LakeConflict, OffsetOutOfRange, UnknownTopic
 from ingestion.lake import Lake, LakeTable, Range, Snapshot
@@ -89,7 +91,8 @@ class Lander:
         self._topics = [table.topic for table in tables]
         self._share: Mapping[str, Sequence[int]] = {}
         self._buffers: dict[str, Buffer] = {}
-        self._reached: dict[str, dict[int, int]] = {}
+        self._reached: dict[tuple[str, str], dict[int, int]] = {}
+        """Positions in the lake as they were last known, by table and topic id."""
         self._synced: dict[str, int] = {}
 
     def round(self, flush: bool = False) -> Steps[Landed]:
@@ -125,7 +128,7 @@ class Lander:
         for partition in own:
             position = ends[partition] if partition in ends else self._position(lake_table, buffer.topic, partition)
             if buffer.rows < self._rotation.rows and buffer.bytes < self._rotation.bytes:
-                self._read_partition(buffer, partition, position, room, landed)
+                self._read_partition(lake_table.table, buffer, partition, position, room, landed)
 
     def _ask(self) -> None:
         """Take this lander's share of the partitions as it is now."""
@@ -140,13 +143,16 @@ class Lander:
 
     def _position(self, lake_table: LakeTable, topic: Topic, partition: int) -> int:
         """Where to read on: the lake's position as it was last known; `_land` asks whether it still holds."""
-        if partition not in self._reached.get(topic.id, {}):
+        key = lake_table.table.name, topic.id
+        if partition not in self._reached.get(key, {}):
             snapshot = lake_table.snapshot()
-            self._reached[topic.id] = {each: snapshot.position(topic.id, each) for each in topic.partitions}
-        return self._reached[topic.id][partition]
+            if topic.shared_by:  # the group's position will rest on it, whoever committed it
+                self._sync(lake_table, snapshot)
+            self._reached[key] = {each: snapshot.position(topic.id, each) for each in topic.partitions}
+        return self._reached[key][partition]
 
     def _read_partition(
-        self, buffer: Buffer, partition: int, position: int, room: tuple[int, int], landed: Landed
+        self, table: Table, buffer: Buffer, partition: int, position: int, room: tuple[int, int], landed: Landed
     ) -> None:
         topic, unread = buffer.topic, 0
         try:
@@ -164,16 +170,16 @@ class Lander:
             landed.problems.append(str(error))
             return
         if chunk.next_offset > position:
-            rows = len(chunk.offsets)
-            landed.read += rows + unread
-            landed.is_behind |= rows == room[0] or 2 * sum(map(len, chunk.values)) > room[1]
+            landed.read += len(chunk.offsets) + unread
+            landed.is_behind |= len(chunk.offsets) == room[0] or 2 * sum(map(len, chunk.values)) > room[1]
+            own = only(table.name, topic, chunk)
             buffer.add(
-                Block(topic.id, topic.name, partition, chunk.offsets, chunk.timestamps, chunk.values),
-                Range(topic.id, partition, position, chunk.next_offset, rows, unread),
+                Block(topic.id, topic.name, partition, own.offsets, own.timestamps, own.values),
+                Range(topic.id, partition, position, own.next_offset, len(own.offsets), unread),
             )
 
     def _land(self, lake_table: LakeTable, buffer: Buffer, landed: Landed) -> Steps[None]:
-        self._reached.pop(buffer.topic.id, None)
+        self._reached.pop((lake_table.table.name, buffer.topic.id), None)
         snapshot = lake_table.snapshot()
         buffer = _still_ahead(buffer, snapshot)
         yield "lander.positioned"
@@ -188,16 +194,15 @@ class Lander:
         except LakeConflict:
             return  # another lander was first: the next round reads on from its position
         yield "lander.committed"
-        lake_table.sync(self._synced.get(lake_table.table.name, snapshot.version - UNSYNCED_AT_MOST))
-        self._synced[lake_table.table.name] = snapshot.version
+        self._sync(lake_table, snapshot)
         yield "lander.synced"
         positions = {covered.partition: covered.end for covered in buffer.ranges}
+        standing = {each: snapshot.position(buffer.topic.id, each) for each in buffer.topic.partitions}
+        self._reached[lake_table.table.name, buffer.topic.id] = standing | positions
         try:
-            self._broker.commit(GROUP, buffer.topic, positions)
+            self._broker.commit(GROUP, buffer.topic, self._passed(buffer.topic, positions))
         except BrokerUnavailable as error:  # the lake knows better; the next commit notes it again
             landed.problems.append(str(error))
-        standing = {each: snapshot.position(buffer.topic.id, each) for each in buffer.topic.partitions}
-        self._reached[buffer.topic.id] = standing | positions
         landed.rows += rows.num_rows
         landed.commits += 1
         landed.unfit += rows.num_rows - rows.column("landing_error").null_count
@@ -205,6 +210,21 @@ class Lander:
             landed.unread += unread
             landed.problems.append(f"{buffer.topic.name}: retention took {unread} records before they were read")
         yield "lander.noted"
+
+    def _sync(self, lake_table: LakeTable, snapshot: Snapshot) -> None:
+        """See that what the table had at `snapshot`, and what was added since, is on the disk."""
+        name = lake_table.table.name
+        lake_table.sync(self._synced.get(name, snapshot.version - UNSYNCED_AT_MOST))
+        self._synced[name] = snapshot.version
+
+    def _passed(self, topic: Topic, reached: Mapping[int, int]) -> Mapping[int, int]:
+        """How far every table of a topic has come: where several share it, as far as the last of them."""
+        passed = dict(reached)
+        for table, lake_table in self._tables:
+            if table.name in topic.shared_by:
+                for partition, end in passed.items():
+                    passed[partition] = min(end, self._position(lake_table, topic, partition))
+        return passed
 
 
 def _still_ahead(buffer: Buffer, snapshot: Snapshot) -> Buffer:

@@ -3,11 +3,11 @@
 A view for which no listener has ever read is not behind: Dagster fills it from the lake.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ingestion.broker import Bounds, Broker
+from ingestion.broker import Bounds, Broker, Topic
 from ingestion.errors import OffsetOutOfRange
 from ingestion.tables import event_table
 from ingestion.views.facts import View
@@ -16,6 +16,12 @@ from ingestion.views.facts import View
 def group(view: View) -> str:
     """The consumer group of a view's listeners."""
     return f"listener.{view.name}"
+
+
+def heard_together(view: View, event_type: str, topic: Topic) -> Sequence[str]:
+    """The view's event types that share `topic`, which are heard with the first of them; none for the others."""
+    together = [name for name in view.event_types if name in (topic.shared_by or (event_type,))]
+    return together if together[0] == event_type else ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ def read_listened(broker: Broker, view: View) -> list[Listened]:
     found = []
     for event_type in view.event_types:
         topic = broker.topic(event_table(event_type).topic)
+        if not heard_together(view, event_type, topic):
+            continue
         passed = broker.positions(group(view), topic)
         held = broker.bounds(topic.name)  # after the positions: what comes meanwhile must not look lost
         found.append(Listened(view.name, topic.name, held, passed))

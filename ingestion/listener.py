@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestion.broker import Broker, Chunk, Topic
+from ingestion.broker.shared import only
 from ingestion.encoding import Block, encode
 from ingestion.errors import BrokerUnavailable, OffsetOutOfRange, UnknownTopic
-from ingestion.listened import group
+from ingestion.listened import group, heard_together
 from ingestion.steps import Steps
 from ingestion.tables import Table, event_table
 from ingestion.views import ViewStore
@@ -64,14 +65,17 @@ class Listener:
             self._ask(view)
             for event_type in view.event_types:
                 try:
-                    yield from self._round(view, event_table(event_type), heard)
+                    yield from self._round(view, event_type, heard)
                 except (UnknownTopic, OffsetOutOfRange) as error:
                     heard.problems.append(str(error))
         heard.problems += heard.written.problems
         return heard
 
-    def _round(self, view: View, table: Table, heard: Heard) -> Steps[None]:
-        topic = self._broker.topic(table.topic)
+    def _round(self, view: View, event_type: str, heard: Heard) -> Steps[None]:
+        topic = self._broker.topic(event_table(event_type).topic)
+        tables = [event_table(name) for name in heard_together(view, event_type, topic)]
+        if not tables:
+            return
         positions = self._broker.positions(group(view), topic)
         for partition in topic.partitions:
             if not (self._whole or partition in self._share[topic.name]):
@@ -82,7 +86,7 @@ class Listener:
                 heard.problems.append(str(error))
                 continue
             if chunk.next_offset != positions.get(partition, 0):
-                yield from self._listen(view, table, topic, chunk, heard)
+                yield from self._listen(view, tables, topic, chunk, heard)
                 self._ask(view)  # a round with a backlog may outlast a lease
 
     def _ask(self, view: View) -> None:
@@ -108,11 +112,12 @@ class Listener:
                 )
             return self._broker.read(topic.name, partition, held.start, BATCH_RECORDS, BATCH_BYTES)
 
-    def _listen(self, view: View, table: Table, topic: Topic, chunk: Chunk, heard: Heard) -> Steps[None]:
+    def _listen(self, view: View, tables: Sequence[Table], topic: Topic, chunk: Chunk, heard: Heard) -> Steps[None]:
         yield "listener.read"
         if self._broker.topic(topic.name).id != topic.id:
             return  # recreated while we read: its offsets are no positions in this one
-        events = landed_events(table, encode(table, [_block(topic, chunk)]))
+        blocks = [(table, _block(topic, only(table.name, topic, chunk))) for table in tables]
+        events = [event for table, block in blocks for event in landed_events(table, encode(table, [block]))]
         heard.written.add((yield from write(self._store, view, events, self._lookups())))
         yield "listener.written"
         self._broker.commit(group(view), topic, {chunk.partition: chunk.next_offset})

@@ -68,6 +68,16 @@ def land(lander: Lander, broker: Broker, retention_hours: float, reach: Reach, o
         raise PermanentError("; ".join(landed.problems))
 
 
+def land_rest(lander: Lander, reach: Reach) -> None:
+    """Land until nothing is left, for topics that are written to no more."""
+    known: list[str] = []
+    while True:
+        landed = run(lander.round(flush=True), reach)
+        known = _tell(landed, known)
+        if not landed.read:
+            return
+
+
 def listen(listener: Listener, store: ViewStore, reach: Reach, once: bool = False) -> None:
     """Listen round after round until told to end, or until nothing is left; now and then delete what expired."""
     stop, expired_at, known, heard = _stop_event(), 0.0, list[str](), Heard()

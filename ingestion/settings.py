@@ -1,5 +1,6 @@
 """Every setting, read once from the environment (`HEADRACE_…`); values only, components are built from them."""
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,7 @@ from ingestion.broker.kafka.connection import KafkaOptions
 from ingestion.contracts.native import Limits
 from ingestion.errors import ConfigurationError
 from ingestion.lander import Rotation
+from ingestion.topics import read_declaration
 from ingestion.warehouse.redshift_login import RedshiftOptions
 
 KIB, MIB = 1024, 1024 * 1024
@@ -59,7 +61,7 @@ class Settings(BaseSettings):
     redshift_role: str = Field("default", description="ARN of the IAM role that COPY reads the lake with")
     redshift_tls: bool = Field(True, description="encrypt; only a test goes without")
 
-    topics: Path | None = Field(None, description="file that declares Kafka's topics; default: the event contract")
+    topics: Path | None = Field(None, description="file that declares the topics; default: the event contract")
     kafka_mechanism: str = Field("", description="login to Kafka: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM")
     kafka_user: str = Field("", description="user of PLAIN and SCRAM")
     kafka_password: SecretStr = Field(SecretStr(""), description="the user's password")
@@ -159,6 +161,11 @@ class Settings(BaseSettings):
             tls=self.redshift_tls,
             lake=self.lake_url,
         )
+
+    @cached_property
+    def shared_topics(self) -> Mapping[str, Sequence[str]]:
+        """The topics that hold the events of several types, and of which."""
+        return read_declaration(self.topics).shared
 
     @property
     def key_file(self) -> Path:

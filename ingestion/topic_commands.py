@@ -49,7 +49,8 @@ def print_plan(plan: Plan) -> None:
 def _topic_lines(plan: Plan) -> Iterator[str]:
     for spec in plan.create:
         owner = f", owner {spec.owner}" if spec.owner else ""
-        yield f"+ {spec.name}: {spec.partitions} partitions, {spec.replication} replicas{owner}"
+        shared = f", for {', '.join(spec.event_types)}" if spec.event_types else ""
+        yield f"+ {spec.name}: {spec.partitions} partitions, {spec.replication} replicas{owner}{shared}"
         yield from (f"    {name}={value}" for name, value in spec.configs.items())
     for topic, (before, after) in plan.partitions.items():
         yield f"~ {topic}: partitions {before} -> {after}"

@@ -1,16 +1,19 @@
 """What the topics of a cluster shall be: one declaration, and the difference between it and what is there.
 
 A declaration is a TOML file (HEADRACE_TOPICS), or what follows from the event contract: a topic per event type, and
-`events.rejected`. Everything here is pure; asking and changing a cluster is `ingestion.broker.kafka.control`.
+`events.rejected`. The file may let event types share a topic. Everything here is pure; asking and changing a cluster
+is `ingestion.broker.kafka.control`.
 """
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ingestion.errors import ConfigurationError
+from ingestion.events import EVENT_TYPES
+from ingestion.events import topic as own_topic
 from ingestion.tables import all_tables
 
 COMPRESSIONS = ("producer", "zstd", "lz4", "snappy", "gzip", "uncompressed")
@@ -22,6 +25,7 @@ ONE_TIME = "message.timestamp.type"
 IN_SYNC, UNCLEAN, CLEANUP = "min.insync.replicas", "unclean.leader.election.enable", "cleanup.policy"
 READ, WRITE, DESCRIBE_CONFIGS = "READ", "WRITE", "DESCRIBE_CONFIGS"
 TOPIC, GROUP = "TOPIC", "GROUP"
+PREFIX = own_topic("")
 LANDER_GROUPS = ("lander", "listener.")
 """Groups of the lander and of the listener's views, by what they begin with."""
 
@@ -39,6 +43,8 @@ class TopicSpec:
     max_message_bytes: int = 1024 * 1024
     owner: str = ""
     subscribers: tuple[str, ...] = ()
+    event_types: tuple[str, ...] = ()
+    """What shares it; nothing where it is one event type's own."""
 
     @property
     def configs(self) -> Mapping[str, str]:
@@ -53,6 +59,10 @@ class TopicSpec:
             "retention.ms": str(self.retention_hours * HOUR_MS),
             UNCLEAN: "false",
         }
+
+
+SETTINGS = tuple(each.name for each in fields(TopicSpec) if each.name not in ("name", "event_types"))
+"""What may be said of one topic, and of all by default."""
 
 
 @dataclass(frozen=True, order=True)
@@ -77,6 +87,11 @@ class Declaration:
     topics: tuple[TopicSpec, ...]
     writers: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> Mapping[str, Sequence[str]]:
+        """The topics that hold the events of several types, and of which."""
+        return {topic.name: topic.event_types for topic in self.topics if topic.event_types}
 
     @property
     def grants(self) -> frozenset[Grant]:
@@ -149,13 +164,43 @@ def declare(document: Mapping[str, Any], source: str) -> Declaration:
     """The declaration that a document says; every topic of the event contract is in it, declared or by its defaults."""
     _check_keys(source, document, ("defaults", "writers", "readers", "topics"))
     defaults, own = document.get("defaults", {}), document.get("topics", {})
-    names = [table.topic for table in all_tables()]
+    _check_keys(f"{source}: defaults", defaults, SETTINGS)
+    names = _names(source, own)
     if unknown := sorted(set(own) - set(names)):
         raise ConfigurationError(
             f"{source}: no event type has the topic {unknown[0]!r}; the topics are {', '.join(names)}"
         )
     topics = tuple(_topic(source, name, {**defaults, **own.get(name, {})}) for name in names)
     return Declaration(topics, _principals(source, document, "writers"), _principals(source, document, "readers"))
+
+
+def _names(source: str, own: Mapping[str, Any]) -> list[str]:
+    """The topics that there shall be: those that event types share, and each other type's own."""
+    holders = _holders(source, own)
+    names = [holders.get(table.name, table.topic) for table in all_tables()]
+    for name in set(holders.values()):
+        if not name.startswith(PREFIX) or name in [table.topic for table in all_tables()]:
+            raise ConfigurationError(
+                f"{source}: {name!r} holds event types: let its name begin with {PREFIX!r}, and be no type's own"
+            )
+    return list(dict.fromkeys(names))
+
+
+def _holders(source: str, own: Mapping[str, Any]) -> Mapping[str, str]:
+    """The topic of each event type that is said to be in one."""
+    holders: dict[str, str] = {}
+    for name, event_type in ((name, each) for name, said in own.items() for each in _listed(said, "event_types")):
+        if event_type not in list(EVENT_TYPES):
+            raise ConfigurationError(
+                f"{source}: {name}: {event_type!r} is no event type that can share a topic; the event types are"
+                f" {', '.join(EVENT_TYPES)}"
+            )
+        if event_type in holders:
+            raise ConfigurationError(
+                f"{source}: {event_type} is in {holders[event_type]} and in {name}: let one topic have it"
+            )
+        holders[event_type] = name
+    return holders
 
 
 def difference(wanted: Declaration, found: ClusterState) -> Plan:
@@ -229,13 +274,20 @@ def _refusals(spec: TopicSpec, found: TopicState) -> Iterator[str]:
         )
 
 
+def _listed(said: Mapping[str, Any], key: str) -> list[Any]:
+    """What is said under a key; what is no list is one entry, which is then found to be none."""
+    found = said.get(key, [])
+    return found if isinstance(found, list) else [found]
+
+
 def _topic(source: str, name: str, said: Mapping[str, Any]) -> TopicSpec:
-    _check_keys(f"{source}: {name}", said, [each.name for each in fields(TopicSpec) if each.name != "name"])
+    _check_keys(f"{source}: {name}", said, [*SETTINGS, "event_types"])
     for key, value in said.items():
-        expected = {"compression": str, "owner": str, "subscribers": list}.get(key, int)
+        expected = {"compression": str, "owner": str, "subscribers": list, "event_types": list}.get(key, int)
         if not isinstance(value, expected) or isinstance(value, bool):
             raise ConfigurationError(f"{source}: {name}: {key} is {value!r}, which is no {expected.__name__}")
-    spec = TopicSpec(name, **{**said, "subscribers": _principals(f"{source}: {name}", said, "subscribers")})
+    subscribers = _principals(f"{source}: {name}", said, "subscribers")
+    spec = TopicSpec(name, **{**said, "subscribers": subscribers, "event_types": tuple(said.get("event_types", ()))})
     low = min(spec.partitions, spec.replication, spec.min_insync_replicas, spec.retention_hours)
     if low < 1:
         raise ConfigurationError(f"{source}: {name}: partitions, replicas and hours are 1 or more, not {low}")

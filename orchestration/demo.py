@@ -15,7 +15,7 @@ from rich.table import Table as Grid
 
 from ingestion import audit_report, sender, simulation, view_report
 from ingestion.audit import BALANCED, audit_when_settled
-from ingestion.broker import Broker, open_broker
+from ingestion.broker import Broker, Topic, open_broker
 from ingestion.keys import KeyFile
 from ingestion.lake import Lake
 from ingestion.lander import GROUP
@@ -65,7 +65,8 @@ def run(console: Console, home: Path, events: int, seed: int) -> int:
     )
     key, record = KeyFile(settings.key_file).add(SOURCE), home / "sent.jsonl"
     url = f"http://127.0.0.1:{settings.port}"
-    broker, warehouse = open_broker(settings.broker_url), open_warehouse(settings.warehouse_url)
+    broker = open_broker(settings.broker_url, shared=settings.shared_topics)
+    warehouse = open_warehouse(settings.warehouse_url)
     with run_services(settings, settings.dagster_home) as services:
         wait_until_ready(url)
         console.print(f"collector, lander and Dagster run; their logs and data are in {home}")
@@ -97,7 +98,7 @@ def _send(progress: Progress, url: str, key: str, record: Path, events: int, see
 
 def _drain(progress: Progress, services: Services, broker: Broker, warehouse: Warehouse) -> None:
     """Show how the records come down until every event date is built, or time is up."""
-    total = sum(held.end for table in all_tables() for held in broker.bounds(table.topic).values())
+    total = sum(held.end for topic in _topics(broker) for held in broker.bounds(topic.name).values())
     hops: list[tuple[str, Callable[[], tuple[int, int]]]] = [
         ("landed in the lake", lambda: (_landed(broker), total)),
         ("saved in the views", lambda: _listened(broker)),
@@ -114,8 +115,12 @@ def _drain(progress: Progress, services: Services, broker: Broker, warehouse: Wa
             time.sleep(0.5)
 
 
+def _topics(broker: Broker) -> set[Topic]:
+    return {broker.topic(table.topic) for table in all_tables()}
+
+
 def _landed(broker: Broker) -> int:
-    return sum(sum(broker.positions(GROUP, broker.topic(table.topic)).values()) for table in all_tables())
+    return sum(sum(broker.positions(GROUP, topic).values()) for topic in _topics(broker))
 
 
 def _listened(broker: Broker) -> tuple[int, int]:

@@ -18,7 +18,7 @@ def lake_assets() -> list[dg.AssetSpec]:
             group_name="lake",
             owners=OWNERS,
             kinds={"deltalake", "parquet"},
-            description=f"{table.description} Landed from {table.topic}, by landing hour.",
+            description=f"{table.description} Landed from the log, by landing hour.",
             metadata=column_metadata(table),
         )
         for table in all_tables()

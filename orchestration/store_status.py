@@ -57,7 +57,9 @@ def read_stores(settings: Settings) -> list[StoreStatus]:
 @contextmanager
 def open_log(settings: Settings) -> Iterator[Broker]:
     """The log, with the topics of all tables."""
-    with closing(open_broker(settings.broker_url, settings.partitions, settings.kafka)) as broker:
+    with closing(
+        open_broker(settings.broker_url, settings.partitions, settings.kafka, settings.shared_topics)
+    ) as broker:
         broker.ensure_topics([table.topic for table in all_tables()])
         yield broker
 

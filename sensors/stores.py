@@ -16,7 +16,7 @@ class Stores:
     def broker(self) -> Broker:
         """The log."""
         settings = read_settings()
-        return open_broker(settings.broker_url, settings.partitions, settings.kafka)
+        return open_broker(settings.broker_url, settings.partitions, settings.kafka, settings.shared_topics)
 
     def lake(self) -> Lake:
         """The lake."""

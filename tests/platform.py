@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 
 from ingestion.audit import Balance, audit
-from ingestion.broker import Record
+from ingestion.broker import Broker, Record
 from ingestion.broker.embedded import EmbeddedBroker
 from ingestion.events import EVENT_TYPES, fields, plain_type
 from ingestion.lake import Lake
@@ -88,10 +88,15 @@ class Platform:
     def __init__(self, path: Path, tables: Sequence[Table]) -> None:
         self.path, self.tables, self.now = path, list(tables), NOON
         self.broker = EmbeddedBroker(path / "log.sqlite", clock=self.now_us)
-        self.broker.ensure_topics(table.topic for table in self.tables)
+        self.log.ensure_topics(table.topic for table in self.tables)
         self.lake = Lake(f"file://{path}/lake")
         self.warehouse = DuckDBWarehouse(path / "warehouse.duckdb", wait=0.5)
         self._numbers = itertools.count()
+
+    @property
+    def log(self) -> Broker:
+        """The log as its writers and readers have it."""
+        return self.broker
 
     def now_us(self) -> int:
         """The log's clock."""
@@ -102,7 +107,7 @@ class Platform:
         if isinstance(events, int):
             events = [self._new(event_type) for _ in range(events)]
         topic = table_named(event_type).topic
-        self.broker.publish(
+        self.log.publish(
             [
                 Record(topic, b"%d" % n, e) if isinstance(e, bytes) else record(e)._replace(topic=topic)
                 for n, e in enumerate(events)
@@ -116,7 +121,7 @@ class Platform:
 
     def lander(self, rotation: Rotation | None = None, whole: bool = False) -> Lander:
         """A lander of its own, whose buffers are due when a round is flushed."""
-        return Lander(self.broker, self.lake, self.tables, rotation or Rotation(), lambda: 0.0, whole)
+        return Lander(self.log, self.lake, self.tables, rotation or Rotation(), lambda: 0.0, whole)
 
     def another_broker(self) -> EmbeddedBroker:
         """Another client of the log, which is a member of its own."""
@@ -136,7 +141,7 @@ class Platform:
 
     def audit(self) -> Balance:
         """Balance every hop of every table."""
-        return audit(self.broker, self.lake, self.warehouse, self.tables)
+        return audit(self.log, self.lake, self.warehouse, self.tables)
 
     def rows(self, table: Table) -> list[tuple[object, ...]]:
         """The raw table, sorted, with its columns in the order of their names."""

@@ -7,6 +7,7 @@ name and explicit offset, as with Kafka: whether it is still the same topic is t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ingestion.errors import ConfigurationError
@@ -30,6 +31,8 @@ class Topic:
     name: str
     id: str
     partitions: tuple[int, ...]
+    shared_by: tuple[str, ...] = ()
+    """The event types that share it; nothing where it is one type's own."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,24 @@ class Broker(Protocol):
         """Leave every group, and give back connections and files."""
 
 
-def open_broker(url: str, partitions: int = 2, kafka: "KafkaOptions | None" = None) -> Broker:
+def open_broker(
+    url: str,
+    partitions: int = 2,
+    kafka: "KafkaOptions | None" = None,
+    shared: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Broker:
     """The adapter for a URL like `embedded:///var/lib/headrace/log` or `kafka://host:9092,other:9092`.
 
-    `partitions` is for topics that it creates, `kafka` what that adapter has to know beside the URL.
+    `partitions` is for topics that it creates, `kafka` what that adapter has to know beside the URL, `shared` the
+    topics that hold several event types.
     """
+    from ingestion.broker.shared import SharedTopics
+
+    log = _open(url, partitions, kafka)
+    return SharedTopics(log, shared) if shared else log
+
+
+def _open(url: str, partitions: int, kafka: "KafkaOptions | None") -> Broker:
     scheme, _, place = url.partition("://")
     if scheme == "embedded" and place:
         from ingestion.broker.embedded import EmbeddedBroker

@@ -14,6 +14,7 @@ import pytest
 
 from ingestion import cli
 from ingestion.broker.embedded import EmbeddedBroker
+from ingestion.broker.shared import SharedTopics
 from ingestion.events import EVENT_TYPES
 from ingestion.keys import KeyFile
 from ingestion.lake import Lake
@@ -322,6 +323,25 @@ def test_files_that_are_no_stores_are_one_line(headrace: Headrace, home: Path, o
 def test_a_command_that_does_not_exist_is_a_usage_error(headrace: Headrace) -> None:
     assert headrace("nothing").code == 2
     assert headrace("--version").out.startswith("headrace, version ")
+
+
+def test_what_is_left_in_the_topics_of_types_that_share_one_now_lands_too(
+    headrace: Headrace, log: EmbeddedBroker, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.publish([record(event(name, n)) for name in ("product_added", "cart_viewed") for n in range(3)])
+    assert headrace("land", "--once").code == 0
+    log.publish([record(event("cart_viewed", 3))])
+    (home / "topics.toml").write_text('[topics."events.carts"]\nevent_types = ["product_added", "cart_viewed"]\n')
+    monkeypatch.setenv("HEADRACE_TOPICS", str(home / "topics.toml"))
+    shared = SharedTopics(log, Settings().shared_topics)
+    shared.ensure_topics(["events.cart_viewed"])
+    shared.publish([record(event("cart_viewed", n)) for n in (4, 5)])
+    assert headrace("land", "--once").code == headrace("load").code == 0
+    assert headrace("audit").code == 0
+    names = "select distinct kafka_topic, count(*) over (partition by kafka_topic) from raw.cart_viewed order by 1"
+    found = DuckDBWarehouse(home / "warehouse.duckdb").query(names)
+    assert found == [("events.cart_viewed", 4), ("events.carts", 2)]
+    assert "topic events.carts, lake table cart_viewed" in headrace("catalogue").out
 
 
 def test_a_listener_fills_the_views_that_view_prints(

@@ -21,7 +21,7 @@ from ingestion.topics import (
     risks,
 )
 
-VIEWS, ORDERS = "events.product_viewed", "events.order_completed"
+VIEWS, ORDERS, CARTS = "events.product_viewed", "events.order_completed", "events.carts"
 
 
 def spec(**changes: Any) -> TopicSpec:
@@ -70,11 +70,42 @@ def test_a_file_says_what_differs(tmp_path: Path) -> None:
         ({"defaults": {"max_message_bytes": 1_000}}, "max_message_bytes is below"),
         ({"writers": ["collector"]}, "'collector'; a principal is like 'User:lander'"),
         ({"defaults": {"subscribers": ["User:*"]}}, r"a principal is like"),
+        ({"defaults": {"event_types": ["product_added"]}}, "'event_types' is not known"),
+        ({"topics": {"events.carts": {"event_types": ["cart_seen"]}}}, "'cart_seen' is no event type that can share"),
+        ({"topics": {"events.carts": {"event_types": ["cart_viewed", "rejected"]}}}, "'rejected' is no event type"),
+        ({"topics": {"events.carts": {"event_types": 5}}}, "5 is no event type"),
+        ({"topics": {"events.carts": {"event_types": []}}}, r"no event type has the topic 'events\.carts'"),
+        (
+            {"topics": {name: {"event_types": ["cart_viewed"]} for name in ("events.a", "events.b")}},
+            r"cart_viewed is in events\.a and in events\.b",
+        ),
+        (
+            {"topics": {"events.a": {"event_types": ["cart_viewed"] * 2}}},
+            r"cart_viewed is in events\.a and in events\.a",
+        ),
+        ({"topics": {"carts": {"event_types": ["cart_viewed"]}}}, "'carts' holds event types: let its name begin"),
+        ({"topics": {"events.rejected": {"event_types": ["cart_viewed"]}}}, "and be no type's own"),
+        (
+            {"topics": {CARTS: {"event_types": ["cart_viewed"]}, "events.cart_viewed": {}}},
+            "no event type has the topic",
+        ),
     ],
 )
 def test_a_declaration_that_cannot_be_meant_names_the_place(document: Mapping[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         declare(document, "topics.toml")
+
+
+def test_event_types_share_a_topic_where_the_file_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "topics.toml"
+    file.write_text(f'[topics."{CARTS}"]\npartitions = 12\nevent_types = ["product_added", "cart_viewed"]\n')
+    declared = read_declaration(file)
+    topics = {topic.name: topic for topic in declared.topics}
+    assert len(topics) == len(declared.topics) == len(all_tables()) - 1
+    assert not topics.keys() & {"events.product_added", "events.cart_viewed"}
+    assert (topics[CARTS].partitions, topics[VIEWS].event_types) == (12, ())
+    assert declared.shared == {CARTS: ("product_added", "cart_viewed")}
+    assert read_declaration(None).shared == {}
 
 
 def test_a_file_that_is_no_toml_names_the_setting(tmp_path: Path) -> None:

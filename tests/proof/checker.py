@@ -7,7 +7,7 @@ What is there is read from the warehouse's raw tables. A verdict is a list of vi
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,13 +70,37 @@ def read_raw(path: Path) -> list[Row]:
         ]
 
 
-def read_unread(path: Path) -> set[Place]:
-    """The places that the warehouse's ledger names as taken by retention before they were read."""
+def read_unread(path: Path, whose: Callable[[Place], str | None] = lambda place: None) -> set[Place]:
+    """The places that the warehouse's ledger names as taken by retention before they were read.
+
+    Where tables share a topic, `whose` says which of them a record is for: no other excuses its loss.
+    """
     with duckdb.connect(str(path)) as db:
         ranges = db.execute(
-            "select topic_id, kafka_partition, start_offset, unread from headrace.load_ranges where unread > 0"
+            "select table_name, topic_id, kafka_partition, start_offset, unread"
+            " from headrace.load_ranges where unread > 0"
         ).fetchall()
-    return {Place(topic, partition, start + i) for topic, partition, start, unread in ranges for i in range(unread)}
+    named = [
+        (table, Place(topic_id, partition, start + i))
+        for table, topic_id, partition, start, unread in ranges
+        for i in range(unread)
+    ]
+    return {place for table, place in named if whose(place) in (None, table)}
+
+
+def taker(value: bytes, event_types: Sequence[str]) -> str:
+    """Which of the types that share a topic a record is for: the one that it says, or else the first."""
+    _, event_type = _names(value.decode(errors="replace"))
+    return event_type if event_type and event_type in event_types else event_types[0]
+
+
+def judge_tables(rows: Sequence[Row], whose: Callable[[Place], str | None]) -> list[str]:
+    """Every record of a shared topic is in the table that it is for, and in no other."""
+    return [
+        f"{row.place} is in raw.{row.table} and is for {table}"
+        for row in rows
+        if (table := whose(row.place)) not in (None, row.table)
+    ]
 
 
 def judge_answers(

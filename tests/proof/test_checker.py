@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.proof.checker import Answers, Place, Row, judge_answers, judge_places, read_answers
+from tests.proof.checker import Answers, Place, Row, judge_answers, judge_places, judge_tables, read_answers, taker
 
 PLACES = [Place("topic", 0, offset) for offset in range(4)]
 APPENDED = dict.fromkeys(PLACES, b"{}")
@@ -81,6 +81,21 @@ def test_a_dead_topic_may_miss_its_end_but_no_middle() -> None:
     assert judge_places(APPENDED, rows(0, 2), set(), set(), {"topic"}) == [
         f"{PLACES[1]} is missing and not named unread"
     ]
+
+
+def test_a_record_in_the_table_of_another_type_is_named() -> None:
+    assert judge_tables(rows(0, 1), lambda place: "product_viewed") == []
+    assert judge_tables(rows(0), lambda place: None) == []
+    assert judge_tables(rows(0), lambda place: "cart_viewed") == [
+        f"{PLACES[0]} is in raw.product_viewed and is for cart_viewed"
+    ]
+
+
+def test_a_record_is_for_the_type_that_it_says_or_for_the_first() -> None:
+    types = ("product_viewed", "cart_viewed")
+    assert taker(b'{"event_id":"e","event_type":"cart_viewed"}', types) == "cart_viewed"
+    for value in (b"", b"junk", b"{}", b'{"event_type":"order_completed"}', b"\xff"):
+        assert taker(value, types) == "product_viewed"
 
 
 def test_answers_are_counted_by_event() -> None:

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from ingestion.audit import BALANCED, audit
-from ingestion.broker import Record
+from ingestion.broker import Broker, Record
 from ingestion.broker.embedded import EmbeddedBroker
 from ingestion.broker.members import LEASE_US
 from ingestion.contracts.native import Limits, Reception, map_body
@@ -109,6 +109,8 @@ class Actor:
 class Pipeline(RuleBasedStateMachine):
     """Everything between the collector's mapping and the raw tables."""
 
+    ROTATION = Rotation(rows=20, seconds=60)
+
     def __init__(self, names: Sequence[str] = (*TYPES, REJECTED)) -> None:
         super().__init__()
         self.names = names
@@ -117,7 +119,7 @@ class Pipeline(RuleBasedStateMachine):
         self.broker = self.client()
         self.lake = Lake(f"file://{self.path}/lake")
         self.warehouse = DuckDBWarehouse(self.path / "warehouse.duckdb", wait=0)
-        self.broker.ensure_topics([table.topic for table in self.tables(False)])
+        self.log(self.broker).ensure_topics([table.topic for table in self.tables(False)])
         self.actors: list[Actor] = []
         self.sent: list[tuple[str, bytes]] = []
         self.answers: dict[str, Answers] = {}
@@ -128,6 +130,18 @@ class Pipeline(RuleBasedStateMachine):
     def client(self) -> EmbeddedBroker:
         """A client of the log, which is a member of its own."""
         return EmbeddedBroker(self.path / "log", partitions=2, clock=lambda: int(self.now.timestamp() * 1e6))
+
+    def log(self, broker: EmbeddedBroker) -> Broker:
+        """The log as a process of this pipeline has it."""
+        return broker
+
+    def topic(self, name: str) -> str:
+        """The topic that holds what is for a table."""
+        return topic(name)
+
+    def whose(self, place: Place) -> str | None:
+        """Which of the tables that share a topic a record is for."""
+        return None
 
     def tables(self, extended: bool) -> list[Table]:
         """The tables of this pipeline."""
@@ -171,11 +185,11 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(TYPES), partition=st.integers(0, 1), share=st.floats(0, 1))
     def retention_passes_the_landers(self, name: str, partition: int, share: float) -> None:
-        held = self.broker.bounds(topic(name))[partition]
+        held = self.broker.bounds(self.topic(name))[partition]
         before = held.start + round((held.end - held.start) * share)
-        topic_id = self.broker.topic(topic(name)).id
+        topic_id = self.broker.topic(self.topic(name)).id
         self.destroyed |= {Place(topic_id, partition, offset) for offset in range(held.start, before)}
-        self.broker.truncate(topic(name), partition, before)
+        self.broker.truncate(self.topic(name), partition, before)
 
     @rule()
     def the_log_forgets_what_has_landed(self) -> None:
@@ -183,19 +197,19 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(TYPES))
     def a_topic_is_recreated(self, name: str) -> None:
-        self.dead.add(self.broker.topic(topic(name)).id)
-        self.broker.recreate(topic(name))
+        self.dead.add(self.broker.topic(self.topic(name)).id)
+        self.broker.recreate(self.topic(name))
 
     @rule(name=st.sampled_from(TYPES))
     def the_consumer_group_is_deleted(self, name: str) -> None:
-        self.broker.commit(GROUP, self.broker.topic(topic(name)), {0: 0, 1: 0})
+        self.broker.commit(GROUP, self.broker.topic(self.topic(name)), {0: 0, 1: 0})
 
     # -- the processes -----------------------------------------------------------------------------------------------
 
     @rule(extended=st.booleans(), whole=st.booleans())
     def a_lander_starts(self, extended: bool, whole: bool) -> None:
-        broker, rotation = self.client(), Rotation(rows=20, seconds=60)
-        lander = Lander(broker, self.lake, self.tables(extended), rotation, lambda: self.seconds, whole)
+        broker, tables = self.client(), self.tables(extended)
+        lander = Lander(self.log(broker), self.lake, tables, self.ROTATION, lambda: self.seconds, whole)
         self.actors.append(Actor("lander", lander.round, broker))
 
     @rule(extended=st.booleans())
@@ -235,7 +249,7 @@ class Pipeline(RuleBasedStateMachine):
         self.everybody_dies()
         self.now += timedelta(microseconds=LEASE_US)
         with closing(self.client()) as broker:
-            lander = Lander(broker, self.lake, self.tables(True), Rotation(seconds=0), lambda: self.seconds)
+            lander = Lander(self.log(broker), self.lake, self.tables(True), Rotation(seconds=0), lambda: self.seconds)
             for _ in range(3):
                 run(lander.round(flush=True), quietly)
         run(self._load(self.tables(True)), quietly)
@@ -259,13 +273,15 @@ class Pipeline(RuleBasedStateMachine):
         rows = checker.read_raw(path)
         lost = self.destroyed | {place for place in self.appended if place.topic_id in self.dead}
         excused = frozenset(self._event_id(self.appended[place]) for place in lost if place in self.appended)
+        unread = checker.read_unread(path, self.whose)
         violations = [
             *checker.judge_answers(self.answers, rows, excused),
-            *checker.judge_places(self.appended, rows, checker.read_unread(path), self.destroyed, self.dead),
+            *checker.judge_places(self.appended, rows, unread, self.destroyed, self.dead),
+            *checker.judge_tables(rows, self.whose),
             *checker.judge_contents(self.appended, path),
         ]
         assert violations == []
-        balance = audit(self.broker, self.lake, self.warehouse, self.tables(True))
+        balance = audit(self.log(self.broker), self.lake, self.warehouse, self.tables(True))
         assert balance.status == BALANCED, balance.findings
 
     def _load(self, among: Sequence[Table]) -> Steps[None]:
@@ -285,7 +301,7 @@ class Pipeline(RuleBasedStateMachine):
         )
 
     def _publish(self, records: Sequence[Record]) -> None:
-        self.broker.publish(records)
+        self.log(self.broker).publish(records)
         self.appended |= checker.read_log(self.broker.path)
 
     @staticmethod

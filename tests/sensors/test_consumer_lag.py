@@ -1,6 +1,7 @@
 """Lag per topic and group, as observations on the lake's tables."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -8,7 +9,7 @@ import pytest
 
 from ingestion.broker.embedded import EmbeddedBroker
 from ingestion.lander import GROUP
-from ingestion.tables import Table, all_tables
+from ingestion.tables import Table, all_tables, event_table
 from sensors.consumer_lag import consumer_lag, groups, lags
 from sensors.stores import Stores
 from tests.platform import Platform, event, record
@@ -71,6 +72,20 @@ def test_every_topic_is_observed_once_and_then_only_what_changed(log: EmbeddedBr
     assert observed(tick(again.cursor)) == {
         "product_viewed": {"lag lander": 8, "lag listener.user_activity": 8},
     }
+
+
+def test_types_that_share_a_topic_have_its_lag(
+    log: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "topics.toml"
+    file.write_text('[topics."events.carts"]\nevent_types = ["product_added", "cart_viewed"]\n')
+    monkeypatch.setenv("HEADRACE_TOPICS", str(file))
+    with closing(Stores().broker()) as shared:
+        shared.ensure_topics([event_table("cart_viewed").topic])
+        shared.publish([record(event("cart_viewed", n)) for n in range(3)])
+    found = observed(tick())
+    assert found["cart_viewed"]["lag lander"] == found["product_added"]["lag lander"] == 3
+    assert found["product_viewed"]["lag lander"] == 0
 
 
 def test_a_log_that_does_not_answer_is_a_reason_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
