@@ -13,7 +13,6 @@ from tests.redshift.grammar import name_of
 
 GUIDE = "docs.aws.amazon.com/redshift/latest/dg/"
 MAX_LITERAL_BYTES, MAX_NAME_BYTES = 65_535, 127
-POSTGRES_NAME_BYTES = 63
 FOREIGN_TYPES = {
     "ARRAY", "BIGSERIAL", "BIT", "ENUM", "HSTORE", "INET", "INT4RANGE", "JSON", "JSONB", "LIST", "MAP", "MONEY",
     "SERIAL", "SMALLSERIAL", "STRUCT", "TINYINT", "UBIGINT", "UINT", "UUID", "XML",
@@ -145,12 +144,6 @@ RULES: Mapping[type[exp.Expr], tuple[Rule, ...]] = {
     ),
     exp.Identifier: (
         Rule("name is too long", "r_names.html", lambda node: len(node.name.encode()) > MAX_NAME_BYTES, "42622"),
-        Rule(
-            "the stand-in's PostgreSQL would cut a name of this length",
-            "r_names.html",
-            lambda node: POSTGRES_NAME_BYTES < len(node.name.encode()) <= MAX_NAME_BYTES,
-            "42622",
-        ),
     ),
     exp.ColumnDef: (
         Rule(
