@@ -9,6 +9,8 @@ from sqlglot import exp
 
 from orchestration.dbt_runner import PROJECT
 from tests.dbt_project.analytics import dbt, problems
+from tests.redshift.grammar import parse
+from tests.redshift.refusals import refusals
 
 ABSENT = (exp.Qualify, exp.Filter, exp.Lateral, exp.List, exp.Struct, exp.NullSafeEQ, exp.NullSafeNEQ, exp.AnyValue)
 SOME_DATES = '{"dates": ["2026-03-01", "2026-03-09"], "compile_as_incremental": true}'
@@ -39,6 +41,11 @@ def test_the_sql_has_nothing_that_redshift_lacks(compiled: dict[str, str]) -> No
         assert [str(node) for node in tree.find_all(*ABSENT)] == [], name
         for window in tree.find_all(exp.Window):
             assert is_framed(window), f"{name}: {window}"
+
+
+def test_the_stand_in_for_redshift_would_run_it(compiled: dict[str, str]) -> None:
+    for name, sql in compiled.items():
+        assert [str(refusal) for refusal in refusals(parse(sql))] == [], name
 
 
 def test_nothing_hangs_on_a_clock_or_on_chance(compiled: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""A database of the stand-in for each test, and a shop whose rows it takes over."""
+"""A database of the stand-in for each test, and a client of it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,10 +7,7 @@ import pytest
 from redshift_connector.core import Connection
 from redshift_connector.error import Error
 
-from tests.dbt_project.conftest import make_shop, shop
 from tests.redshift.server import Database, StandIn
-
-__all__ = ["make_shop", "shop"]
 
 
 class Client:

@@ -143,7 +143,12 @@ RULES: Mapping[type[exp.Expr], tuple[Rule, ...]] = {
         ),
     ),
     exp.Identifier: (
-        Rule("name is too long", "r_names.html", lambda node: len(node.name.encode()) > MAX_NAME_BYTES, "42622"),
+        Rule(
+            "Redshift would cut a name of this length",
+            "r_names.html",
+            lambda node: len(node.name.encode()) > MAX_NAME_BYTES,
+            "42622",
+        ),
     ),
     exp.ColumnDef: (
         Rule(

@@ -83,6 +83,10 @@ class StandIn:
             with closing(self._postgres.superuser()) as backend:
                 backend.ask(f"drop database {database.name} with (force)")
 
+    def superuser(self, database: Database) -> Backend:
+        """A session of PostgreSQL that no rule of Redshift's holds; close it."""
+        return self._postgres.superuser(database.name)
+
     def connect(self) -> socket.socket:
         """A bare connection to PostgreSQL."""
         return self._postgres.connect()

@@ -4,9 +4,10 @@ import itertools
 import json
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import duckdb
 import pytest
@@ -15,91 +16,124 @@ from dbt.contracts.graph.manifest import Manifest
 
 from ingestion.tables import all_tables
 from orchestration.dbt_runner import PROJECT, environment
-from tests.dbt_project.analytics import problems
+from tests.dbt_project.analytics import EVERYTHING, STORED, problems
 from tests.dbt_project.conftest import Shop
 from tests.dbt_project.histories import FIRST, burst, event
+from tests.redshift.conftest import Client
 from tests.redshift.raw_tables import BUCKET, copy_rows, create_tables
 from tests.redshift.server import Database, StandIn
 from tests.services.s3 import S3
 
 Row = tuple[object, ...]
-MODELS = ("--resource-type", "model", "--resource-type", "seed")
+Tables = dict[str, list[Row]]
+LATE = datetime(2025, 10, 20, 9, tzinfo=UTC)
 
 
-class Build(NamedTuple):
-    """A build of both warehouses from the same raw rows: every table by its name."""
+class Contents(NamedTuple):
+    """Every table of the models, with its rows in one order, on both."""
 
-    duckdb: dict[str, list[Row]]
-    redshift: dict[str, list[Row]]
+    duckdb: Tables
+    redshift: Tables
 
 
 class Twins:
-    """A shop's DuckDB warehouse and a database of the stand-in."""
+    """A shop's DuckDB warehouse and a database of the stand-in, built from the same raw rows."""
 
     def __init__(self, shop: Shop, database: Database, s3: S3, folder: Path) -> None:
-        self._manifest: Manifest | None = None
-        self._shop, self._database, self._s3, self._folder = shop, database, s3, folder
+        self.shop, self.database, self._s3, self._folder = shop, database, s3, folder
         with database.connect() as db:
             create_tables(db)
+        self._manifest: Manifest | None = None
+        self._manifest = self._dbt("parse").result  # type: ignore[assignment]
 
-    def build(self, dates: Sequence[date] | None = None, *arguments: str) -> Build:
-        """Build what `dates` ask for, or everything, from what DuckDB's raw tables have."""
-        with self._database.connect() as db:
-            with duckdb.connect(str(self._shop.platform.warehouse.path)) as source:
-                copy_rows(source, db, self._s3, all_tables())
-            self._shop.analytics.build(dates, *MODELS)
-            done = self._dbt(dates, arguments)
-            assert done.success, problems(done)
-            names = self._shop.analytics.tables()
-            return Build(
-                {name: ordered(self._shop.analytics.rows(name)) for name in names},
-                {name: ordered(self._rows(db, name)) for name in names},
-            )
+    def build(self, *arguments: str, dates: Sequence[date] | None = None) -> None:
+        """Build both from what DuckDB's raw tables have; fail where dbt does."""
+        with self.database.connect() as db, duckdb.connect(str(self.shop.platform.warehouse.path)) as source:
+            copy_rows(source, db, self._s3, all_tables())
+        self.shop.analytics.build(dates)
+        done = self.build_redshift(*arguments, dates=dates)
+        assert done.success, problems(done)
 
-    def _rows(self, db: Any, table: str) -> list[Row]:
+    def build_redshift(self, *arguments: str, dates: Sequence[date] | None = None) -> dbtRunnerResult:
+        """`dbt build` on the stand-in."""
+        named = {} if dates is None else {"dates": [str(day) for day in dates]}
+        return self._dbt("build", *arguments, "--vars", json.dumps(named))
+
+    def contents(self) -> Contents:
+        """What both hold."""
+        analytics = self.shop.analytics
+        names = analytics.tables()
+        with self.database.connect() as db:
+            client = Client(db)
+            columns = {name: ", ".join(self._columns(name)) for name in names}
+            rows = {name: client.ask(f"select {columns[name]} from analytics.{name}") for name in names}
+        return Contents(
+            {name: ordered(analytics.rows(name)) for name in names}, {n: ordered(r) for n, r in rows.items()}
+        )
+
+    def _columns(self, table: str) -> str:
         named = "select column_name from information_schema.columns where table_schema = 'analytics' and table_name = ?"
-        columns = ", ".join(str(name) for (name,) in self._shop.analytics.warehouse.query(named, [table]))
-        cursor = db.cursor()
-        cursor.execute(f"select {columns} from analytics.{table}")
-        return [tuple(row) for row in cursor.fetchall()]
+        return ", ".join(str(name) for (name,) in self.shop.analytics.warehouse.query(named, [table]))
 
-    def _dbt(self, dates: Sequence[date] | None, arguments: Sequence[str]) -> dbtRunnerResult:
+    def _dbt(self, command: str, *arguments: str) -> dbtRunnerResult:
         places = ["--profiles-dir", str(PROJECT), "--project-dir", str(PROJECT), "--target-path", str(self._folder)]
         quiet = ["--quiet", "--log-path", str(self._folder), "--log-level-file", "none"]
-        named = json.dumps({} if dates is None else {"dates": [str(day) for day in dates]})
-        with environment(**self._database.environment):
-            if self._manifest is None:
-                parsed = dbtRunner().invoke([*quiet, "parse", *places]).result
-                assert isinstance(parsed, Manifest)
-                self._manifest = parsed
-            return dbtRunner(self._manifest).invoke([*quiet, "build", *places, "--vars", named, *arguments])
+        with environment(**self.database.environment):
+            return dbtRunner(self._manifest).invoke([*quiet, command, *places, *arguments])
 
 
-def ordered(rows: list[Row]) -> list[Row]:
+def ordered(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=repr)
 
 
-@pytest.fixture
-def twins(tmp_path: Path, shop: Shop, redshift: StandIn, s3: S3) -> Iterator[Twins]:
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory, redshift: StandIn, s3: S3) -> Iterator[Twins]:
+    """Built with every test of the project."""
     redshift.s3 = s3.endpoint
     s3.create_bucket(BUCKET)
-    with redshift.database() as database:
-        yield Twins(shop, database, s3, tmp_path / "redshift")
-
-
-def test_every_table_is_as_on_duckdb_first_for_some_dates_and_from_anew(twins: Twins, shop: Shop) -> None:
     chance, numbers = random.Random(7), itertools.count()
+    shop = Shop(tmp_path_factory.mktemp("shop"))
     shop.receive([one for _ in range(30) for one in burst(chance, numbers, FIRST, "")])
-    same(twins.build())
-    late = datetime(2025, 10, 20, 9, tzinfo=UTC)
-    shop.receive([event(9_000, "order_completed", late, anonymous_id="b-1", user_id="u-new")])
-    same(twins.build([late.date()], *MODELS))
-    same(twins.build([late.date()], *MODELS))
-    same(twins.build(None, "--full-refresh", *MODELS))
+    with closing(shop.platform), redshift.database() as database:
+        twins = Twins(shop, database, s3, tmp_path_factory.mktemp("redshift"))
+        twins.build()
+        yield twins
 
 
-def same(build: Build) -> None:
-    assert build.redshift.keys() == build.duckdb.keys()
-    assert sum(map(len, build.duckdb.values())) > 500, "something was built"
-    for name, rows in build.duckdb.items():
-        assert build.redshift[name] == rows, name
+def test_every_table_is_as_on_duckdb(twins: Twins) -> None:
+    contents = twins.contents()
+    assert sum(map(len, contents.duckdb.values())) > 500, "something was built"
+    assert differing(contents) == []
+
+
+def test_the_dates_that_a_late_login_touches_are_built_as_on_duckdb(twins: Twins) -> None:
+    before = twins.contents()
+    twins.shop.receive([event(9_000, "order_completed", LATE, anonymous_id="b-1", user_id="u-new")])
+    for _ in range(2):
+        twins.build(*STORED, dates=[LATE.date()])
+        after = twins.contents()
+        assert differing(after) == []
+        assert after.redshift["fct_orders"] != before.redshift["fct_orders"]
+
+
+def test_everything_is_built_anew_as_on_duckdb(twins: Twins) -> None:
+    twins.build("--full-refresh", *EVERYTHING)
+    assert differing(twins.contents()) == []
+
+
+def test_a_failed_insert_leaves_the_table_as_it_was(twins: Twins, redshift: StandIn) -> None:
+    before = twins.contents().redshift["fct_sessions"]
+    with closing(redshift.superuser(twins.database)) as backend:
+        backend.ask("alter table analytics.fct_sessions add constraint nothing_fits check (false) not valid")
+        failed = twins.build_redshift("--select", "fct_sessions", *EVERYTHING, dates=[FIRST.date()])
+        backend.ask("alter table analytics.fct_sessions drop constraint nothing_fits")
+    assert not failed.success and "nothing_fits" in problems(failed)
+    assert twins.contents().redshift["fct_sessions"] == before
+
+
+def test_a_difference_is_seen() -> None:
+    assert differing(Contents({"t": [(1, None)]}, {"t": [(1, 0)]})) == ["t"]
+
+
+def differing(contents: Contents) -> list[str]:
+    return [name for name, rows in contents.duckdb.items() if contents.redshift[name] != rows]

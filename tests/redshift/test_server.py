@@ -1,8 +1,10 @@
 """Clients of Redshift reach the stand-in as they are, and a transaction is one."""
 
 import gc
+from contextlib import closing
 from dataclasses import replace
 
+import psycopg2
 import pytest
 from redshift_connector.error import Error
 
@@ -94,3 +96,18 @@ def test_truncate_commits(client: Client) -> None:
     client.run("insert into t values (2)", "truncate t")
     client.connection.rollback()
     assert client.ask("select count(*) from t") == [(0,)]
+
+
+def test_a_client_of_the_simple_protocol_reaches_it(database: Database) -> None:
+    """psycopg2 speaks it."""
+    address = f"host={database.host} port={database.port} dbname={database.name} user={database.user}"
+    with closing(psycopg2.connect(f"{address} password={database.password} sslmode=disable")) as db:
+        cursor = db.cursor()
+        cursor.execute("create table t (id bigint distkey)")
+        cursor.execute("insert into t values (%s)", (1,))
+        with pytest.raises(psycopg2.Error, match="FILTER") as caught:
+            cursor.execute("select count(*) filter (where id > 1) from t")
+        assert caught.value.pgcode == "42601"
+        db.rollback()
+        cursor.execute("select count(*) from svv_table_info")
+        assert cursor.fetchall() == [(0,)]
