@@ -49,9 +49,12 @@ def tokens(sql: str) -> list[Token]:
 def parse(sql: str) -> exp.Expr:
     """The tree of one statement. Raises Refused where it is no SQL of Redshift."""
     try:
-        tree = sqlglot.parse_one(_hide_calls(re.sub(r"\$(\d+)\b", rf"{PARAMETER}\1", sql)), read="redshift")
+        trees = sqlglot.parse(_hide_calls(re.sub(r"\$(\d+)\b", rf"{PARAMETER}\1", sql)), read="redshift")
     except SqlglotError as error:
         raise Refused(f"syntax error: {str(error).splitlines()[0]}", "42601") from error
+    if len(trees) != 1:
+        raise Refused("one statement at a time", "42601")
+    tree = trees[0]
     if not isinstance(tree, STATEMENTS):
         raise Refused(f"the stand-in does not know this statement: {sql[:80]}", "42601")
     for node in tree.find_all(exp.Identifier, exp.Anonymous):
@@ -85,4 +88,5 @@ def _hide_calls(sql: str) -> str:
 
 def _is_call(token: Token) -> bool:
     name = token.text.upper()
-    return name in KEYWORDS or (token.token_type == TokenType.VAR and name not in SYNTAX)
+    is_quoted = token.token_type in (TokenType.STRING, TokenType.IDENTIFIER)
+    return not is_quoted and (name in KEYWORDS or (token.token_type == TokenType.VAR and name not in SYNTAX))

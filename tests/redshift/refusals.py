@@ -10,6 +10,7 @@ from sqlglot.optimizer.scope import traverse_scope
 from tests.redshift.errors import Refused
 from tests.redshift.functions import FRAMED, refused_calls
 from tests.redshift.grammar import name_of
+from tests.redshift.known_grammar import unknown_grammar
 
 GUIDE = "docs.aws.amazon.com/redshift/latest/dg/"
 MAX_LITERAL_BYTES, MAX_NAME_BYTES = 65_535, 127
@@ -188,6 +189,7 @@ def refusals(tree: exp.Expr) -> Iterator[Refused]:
                 yield Refused(f"{rule.message} ({GUIDE}{rule.page}): {node.sql('redshift')[:80]}", rule.code)
     yield from refused_calls(tree)
     yield from _refused_correlations(tree)
+    yield from unknown_grammar(tree)
 
 
 def check(tree: exp.Expr) -> None:

@@ -7,7 +7,7 @@ the proxy may ask questions of its own in the client's session and transaction.
 import re
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO, Protocol, cast
 
@@ -101,8 +101,8 @@ class Session:
             return False
         before = self._backend.status
         try:
-            run = [statement for statement in self._translate(batch) if statement]
-            if self._backend.status != "I" and any(statement.alone for statement in run):
+            translated, run = self._translate(batch)
+            if before != "I" and any(statement.alone for statement in run):
                 raise Refused("ALTER TABLE ALTER COLUMN cannot run inside a transaction block", "25001")
             tags = [self._transfer(statement.transfer, self._backend) for statement in run if statement.transfer]
         except (Refused, Failed) as refusal:
@@ -111,7 +111,7 @@ class Session:
         except Exception as error:  # a mistake of the stand-in's is an error to the client, never a silence
             self._refuse(Refused(f"the stand-in failed: {error!r}", "XX000"), self._backend, before)
             return True
-        self._backend.send(*self._translated)
+        self._backend.send(*translated)
         while (message := self._backend.receive()).kind != b"Z":
             self._send(_as_redshift(message, tags))
         if self._backend.status == "T" and any(statement.commits for statement in run):
@@ -119,15 +119,14 @@ class Session:
         self._ready(self._backend)
         return True
 
-    def _translate(self, batch: Sequence[Message]) -> Iterator[Statement | None]:
-        """The statements that the batch runs; what to send on for it is in `_translated`."""
-        self._translated: list[Message] = []
+    def _translate(self, batch: Sequence[Message]) -> tuple[list[Message], list[Statement]]:
+        """What to send on for a batch, and the statements that it runs."""
+        translated, run = [], []
         for message in batch:
             sent = message
             if message.kind == b"Q":
-                statement = translate(message.body.rstrip(b"\0").decode())
-                sent = wire.query(statement.sql)
-                yield statement
+                run.append(translate(message.body.rstrip(b"\0").decode()))
+                sent = wire.query(run[-1].sql)
             elif message.kind == b"P":
                 name, sql, rest = message.body.split(b"\0", 2)
                 self._prepared[name] = translate(sql.decode())
@@ -136,8 +135,9 @@ class Session:
                 portal, name = message.body.split(b"\0", 2)[:2]
                 self._portals[portal] = self._prepared[name]
             elif message.kind == b"E":
-                yield self._portals[message.body.split(b"\0")[0]]
-            self._translated.append(sent)
+                run.append(self._portals[message.body.split(b"\0")[0]])
+            translated.append(sent)
+        return translated, run
 
     def _transfer(self, transfer: Transfer, backend: Backend) -> str:
         return self._server.transfer(transfer, backend, self._database)
@@ -161,9 +161,9 @@ class Session:
 
 
 def _with_version(message: Message) -> Message:
-    return (
-        Message(b"S", f"server_version\0{VERSION}\0".encode()) if message.body[:15] == b"server_version\0" else message
-    )
+    if message.kind == b"S" and message.body.startswith(b"server_version\0"):
+        return Message(b"S", f"server_version\0{VERSION}\0".encode())
+    return message
 
 
 def _as_redshift(message: Message, tags: Sequence[str]) -> Message:

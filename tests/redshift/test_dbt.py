@@ -44,7 +44,9 @@ class Twins:
         with database.connect() as db:
             create_tables(db)
         self._manifest: Manifest | None = None
-        self._manifest = self._dbt("parse").result  # type: ignore[assignment]
+        parsed = self._dbt("parse").result
+        assert isinstance(parsed, Manifest)
+        self._manifest = parsed
 
     def build(self, *arguments: str, dates: Sequence[date] | None = None) -> None:
         """Build both from what DuckDB's raw tables have; fail where dbt does."""

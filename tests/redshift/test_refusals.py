@@ -131,11 +131,17 @@ def test_a_function_that_is_not_in_the_list_is_refused(name: str) -> None:
     assert caught.value.code == "42883"
 
 
-@pytest.mark.parametrize("sql", ["savepoint x", "explain select 1", "select from where", "", "no sql at all"])
+@pytest.mark.parametrize("sql", ["savepoint x", "explain select 1", "select from where", "", "no sql", "select 1; end"])
 def test_what_the_stand_in_cannot_read_it_does_not_pass_on(sql: str) -> None:
     with pytest.raises(Refused) as caught:
         parse(sql)
     assert caught.value.code == "42601"
+
+
+@pytest.mark.parametrize("sql", ["select a @> b from t", "select a from t fetch first 5 rows only", "select a[1:2]"])
+def test_grammar_that_nobody_looked_up_is_refused(sql: str) -> None:
+    with pytest.raises(Refused, match="does not know this grammar"):
+        check(parse(sql))
 
 
 def test_a_client_sees_sqlstate_and_message(client: Client) -> None:
