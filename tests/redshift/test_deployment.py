@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,19 @@ def headrace(tmp_path: Path, redshift: StandIn, s3: S3, monkeypatch: pytest.Monk
 
 
 @pytest.mark.timeout(600)
-def test_what_is_in_the_log_is_loaded_built_and_balanced_in_redshift(headrace: Headrace) -> None:
+def test_what_is_in_the_log_is_loaded_built_replayed_and_balanced_in_redshift(headrace: Headrace) -> None:
     settings = Settings()
     broker = open_broker(settings.broker_url)
     broker.ensure_topics(table.topic for table in all_tables())
     names = ("product_viewed", "product_added", "order_completed")
     broker.publish([record(event(name, number)) for name in names for number in range(20)])
-    for command in (["land", "--once"], ["load"], ["build"], ["audit"]):
+    landed = [
+        "--from",
+        f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%d-%H}",
+        "--to",
+        f"{datetime.now(UTC):%Y-%m-%d-%H}",
+    ]
+    for command in (["land", "--once"], ["load"], ["build"], ["replay", *landed], ["audit"]):
         done = headrace(*command)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     warehouse = open_warehouse(settings.warehouse_url, redshift=settings.redshift)
