@@ -70,6 +70,22 @@ begin
 end
 $$;
 
+-- The lengths of a table that was made from a query or like another one.
+create function redshift.count_bytes(relation text) returns void language plpgsql
+as $$
+declare
+    name text;
+    size integer;
+begin
+    for name, size in
+        select attname, atttypmod - 4 from pg_attribute
+        where attrelid = to_regclass(relation) and atttypid = cast('varchar' as regtype) and atttypmod > 0
+    loop
+        perform redshift.resize(relation, name, size);
+    end loop;
+end
+$$;
+
 -- A new length of a varchar, which counts bytes.
 create function redshift.resize(relation text, name text, size integer) returns void language plpgsql
 as $$
@@ -78,7 +94,9 @@ declare
 begin
     select conname into old from pg_constraint
     where conrelid = cast(relation as regclass) and conname ~ ('^longer_than_\d+_' || name || '$');
-    execute format('alter table %s drop constraint if exists %I', relation, old);
+    if old is not null then
+        execute format('alter table %s drop constraint %I', relation, old);
+    end if;
     execute format('alter table %s alter column %I type varchar(%s)', relation, name, size);
     execute format(
         'alter table %s add constraint %I check (octet_length(%I) <= %s)',

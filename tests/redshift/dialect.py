@@ -1,6 +1,7 @@
 """Redshift's SQL as PostgreSQL says it."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -92,19 +93,22 @@ def _create_table(sql: str) -> str:
     table = tree.find(exp.Table)
     if table is None:
         raise Refused(f"syntax error: no table in {sql[:80]}", "42601")
-    made = say(tree)
-    return made if design == Design() else _both(made, _keep_design(say(table), design))
+    if tree.expression or tree.find(exp.LikeProperty):
+        return _both(say(tree), f"perform redshift.count_bytes({quote(say(table))})", *_keep_design(say(table), design))
+    return _both(say(tree), *_keep_design(say(table), design))
 
 
-def _keep_design(table: str, design: Design) -> str:
+def _keep_design(table: str, design: Design) -> Iterator[str]:
+    if design == Design():
+        return
     keys = f"array[{', '.join(map(quote, design.sort_keys))}]::text[]"
     style, key = quote(design.dist_style), quote(design.dist_key)
-    return f"perform redshift.keep_design({quote(table)}, {style}, {key}, {keys}, {quote(design.sort_style)})"
+    yield f"perform redshift.keep_design({quote(table)}, {style}, {key}, {keys}, {quote(design.sort_style)})"
 
 
-def _both(first: str, second: str) -> str:
-    """Two statements as one: a client that commits after each sees both or none."""
-    return f"do $both$ begin execute {quote(first)}; {second}; end $both$"
+def _both(made: str, *then: str) -> str:
+    """Statements as one: a client that commits after each sees all or none."""
+    return f"do $both$ begin execute {quote(made)}; {'; '.join(then)}; end $both$" if then else made
 
 
 def _late_binding_view(tree: exp.Create) -> str:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlglot import exp
-from sqlglot.optimizer.scope import traverse_scope
 
+from tests.redshift.correlations import refused_correlations
 from tests.redshift.errors import Refused
 from tests.redshift.functions import FRAMED, refused_calls
 from tests.redshift.grammar import name_of
@@ -177,8 +177,6 @@ RULES: Mapping[type[exp.Expr], tuple[Rule, ...]] = {
     exp.IgnoreNulls: (Rule("the stand-in does not run IGNORE NULLS", "r_WF_LAG.html", lambda _: True, "0A000"),),
     exp.Pivot: (Rule("the stand-in does not run PIVOT", "r_FROM_clause-pivot-unpivot-examples.html", lambda _: True),),
 }
-CORRELATED = "This type of correlated subquery pattern is not supported"
-"""docs.aws.amazon.com/redshift/latest/dg/r_correlated_subqueries.html"""
 
 
 def refusals(tree: exp.Expr) -> Iterator[Refused]:
@@ -188,7 +186,7 @@ def refusals(tree: exp.Expr) -> Iterator[Refused]:
             if rule.is_broken(node):
                 yield Refused(f"{rule.message} ({GUIDE}{rule.page}): {node.sql('redshift')[:80]}", rule.code)
     yield from refused_calls(tree)
-    yield from _refused_correlations(tree)
+    yield from refused_correlations(tree)
     yield from unknown_grammar(tree)
 
 
@@ -196,20 +194,3 @@ def check(tree: exp.Expr) -> None:
     """Raise Refused where Redshift would not run the statement."""
     for refusal in refusals(tree):
         raise refusal
-
-
-def _refused_correlations(tree: exp.Expr) -> Iterator[Refused]:
-    """Subqueries that look at their outer query with a limit, from two levels down, or in the ON of an outer join."""
-    query = tree if isinstance(tree, exp.Query) else tree.args.get("expression")
-    if not isinstance(query, exp.Query):
-        return
-    for scope in traverse_scope(query):
-        select = scope.expression
-        if not scope.is_correlated_subquery or not isinstance(select, exp.Query):
-            continue
-        outer = {column.table for column in scope.external_columns if column.table}
-        known = scope.parent.sources.keys() if scope.parent else set()
-        limited = any(select.args.get(clause) for clause in ("limit", "offset"))
-        join = select.find_ancestor(exp.Join, exp.Select)
-        if limited or not outer <= known or (isinstance(join, exp.Join) and join.side):
-            yield Refused(f"{CORRELATED} due to internal error: {select.sql('redshift')[:80]}", "XX000")

@@ -61,6 +61,12 @@ def test_the_length_of_a_varchar_counts_bytes(kind: str, fits: str, client: Clie
     assert client.ask("select a from t") == [(fits,)]
 
 
+@pytest.mark.parametrize("sql", ["create table t as select a from s", "create table t (like s)"])
+def test_the_length_is_that_of_the_table_that_it_was_made_from(sql: str, client: Client) -> None:
+    client.commit("create table s (a varchar(3))", sql)
+    assert client.refusal("insert into t values ('äö')")[0] == "22001"
+
+
 def test_no_varchar_is_longer_than_65535_bytes(client: Client) -> None:
     """docs.aws.amazon.com/redshift/latest/dg/r_Character_types.html"""
     assert client.refusal("create table t (a varchar(65536))")[0] == "22023"
