@@ -130,7 +130,8 @@ from pg_class
 inner join pg_namespace on pg_namespace.oid = pg_class.relnamespace
 left join redshift.designs on designs.table_id = pg_class.oid
 where pg_class.relkind = 'r' and pg_namespace.nspname not in ('redshift', 'information_schema')
-    and pg_namespace.nspname !~ '^pg_';
+    and pg_namespace.nspname !~ '^pg_'
+    and pg_relation_size(pg_class.oid) > 0;  -- it leaves out empty tables
 create view pg_catalog.svv_redshift_columns as
 select
     table_catalog::varchar as database_name, table_schema::varchar as schema_name, table_name::varchar as table_name,

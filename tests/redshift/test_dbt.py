@@ -64,14 +64,10 @@ class Twins:
     def contents(self) -> Contents:
         """What both hold."""
         analytics = self.shop.analytics
-        names = analytics.tables()
+        queries = {name: f"select {self._columns(name)} from analytics.{name}" for name in analytics.tables()}
         with self.database.connect() as db:
-            client = Client(db)
-            columns = {name: ", ".join(self._columns(name)) for name in names}
-            rows = {name: client.ask(f"select {columns[name]} from analytics.{name}") for name in names}
-        return Contents(
-            {name: ordered(analytics.rows(name)) for name in names}, {n: ordered(r) for n, r in rows.items()}
-        )
+            rows = {name: ordered(Client(db).ask(query)) for name, query in queries.items()}
+        return Contents({name: ordered(analytics.rows(name)) for name in queries}, rows)
 
     def _columns(self, table: str) -> str:
         named = "select column_name from information_schema.columns where table_schema = 'analytics' and table_name = ?"

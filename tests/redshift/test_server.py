@@ -25,7 +25,7 @@ def test_a_wrong_password_is_refused(database: Database) -> None:
 
 
 def test_a_database_begins_empty(client: Client) -> None:
-    assert client.ask("select count(*) from svv_table_info") == [(0,)]
+    assert client.ask("select count(*) from svv_redshift_columns") == [(0,)]
 
 
 def test_what_is_not_committed_nobody_else_sees(client: Client, database: Database) -> None:
@@ -109,5 +109,5 @@ def test_a_client_of_the_simple_protocol_reaches_it(database: Database) -> None:
             cursor.execute("select count(*) filter (where id > 1) from t")
         assert caught.value.pgcode == "42601"
         db.rollback()
-        cursor.execute("select count(*) from svv_table_info")
+        cursor.execute("select count(*) from svv_redshift_columns")
         assert cursor.fetchall() == [(0,)]
