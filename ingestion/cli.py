@@ -25,6 +25,7 @@ from ingestion.events import EVENT_TYPES
 from ingestion.intake import BodyLimits
 from ingestion.keys import KeyFile, Keyring
 from ingestion.lake import Lake
+from ingestion.lake_commands import lake_group
 from ingestion.lander import Lander
 from ingestion.listener import Listener
 from ingestion.loader import load, reload
@@ -69,7 +70,7 @@ def cli() -> None:
         logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
-for command in (send, simulate, topics_group, view_command, views_group):
+for command in (send, simulate, topics_group, lake_group, view_command, views_group):
     cli.add_command(command)
 
 

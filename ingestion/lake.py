@@ -257,6 +257,12 @@ class Snapshot:
         adds = self._adds().to_pylist()
         return Size(len(adds), sum(add["num_records"] for add in adds), sum(add["size_bytes"] for add in adds))
 
+    def write_manifests(self) -> list[str]:
+        """Write the files' names where Redshift Spectrum looks for them, a manifest per landing hour; say which."""
+        with _answered(self._storage, self.table):
+            self._delta.generate()
+        return sorted({file.landing_hour for file in self.files()})
+
     def append(self, rows: pa.Table, ranges: Sequence[Range]) -> None:
         """Commit `rows` and the positions that `ranges` reach.
 
