@@ -119,7 +119,17 @@ def test_opening_again_changes_nothing(warehouse: DuckDBWarehouse) -> None:
     assert warehouse.query("from headrace.load_lock") == [(1,)]
 
 
-@pytest.mark.parametrize("url", ["redshift://host", "redshift://user:secret@host/db", "bigquery://project/set", "duckdb://", "warehouse.duckdb", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redshift://host",
+        "redshift://user:secret@host/db",
+        "bigquery://project/set",
+        "duckdb://",
+        "warehouse.duckdb",
+        "",
+    ],
+)
 def test_a_url_without_an_adapter_names_the_setting(url: str) -> None:
     with pytest.raises(ConfigurationError, match="HEADRACE_WAREHOUSE"):
         open_warehouse(url)
