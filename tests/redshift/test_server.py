@@ -98,10 +98,14 @@ def test_truncate_commits(client: Client) -> None:
     assert client.ask("select count(*) from t") == [(0,)]
 
 
+def dsn(database: Database) -> str:
+    address = f"host={database.host} port={database.port} dbname={database.name} user={database.user}"
+    return f"{address} password={database.password} sslmode=disable"
+
+
 def test_a_client_of_the_simple_protocol_reaches_it(database: Database) -> None:
     """psycopg2 speaks it."""
-    address = f"host={database.host} port={database.port} dbname={database.name} user={database.user}"
-    with closing(psycopg2.connect(f"{address} password={database.password} sslmode=disable")) as db:
+    with closing(psycopg2.connect(dsn(database))) as db:
         cursor = db.cursor()
         cursor.execute("create table t (id bigint distkey)")
         cursor.execute("insert into t values (%s)", (1,))
