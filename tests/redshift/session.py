@@ -69,10 +69,8 @@ class Session:
         while code in wire.WANTS_ENCRYPTION:
             self._client.sendall(b"N")  # no TLS on the loopback
             code, body = wire.read_startup(self._stream)
-        if code == wire.CANCEL:
-            with self._server.connect() as connection:
-                connection.sendall(struct.pack("!ii", len(body) + 8, code) + body)
-            return False
+        if code != wire.PROTOCOL:
+            return False  # a wish to cancel a statement of another session, which ends by itself
         parameters = wire.parse_startup(body)
         self._database = parameters.get("database", "")
         self._send(CLEARTEXT_PASSWORD)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-PROTOCOL, CANCEL = 196_608, 80_877_102
+PROTOCOL = 196_608
 WANTS_ENCRYPTION = (80_877_103, 80_877_104)
 SUPER, VARCHAR, JSONB, NAME, TEXT = 4000, 1043, 3802, 19, 25
 REDSHIFT_TYPES = {TEXT: VARCHAR, NAME: VARCHAR, JSONB: SUPER}
