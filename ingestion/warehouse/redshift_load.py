@@ -101,8 +101,8 @@ class RedshiftLoad:
         with self._manifest(files) as manifest:
             nested = " serializetojson" if any(pa.types.is_nested(field.type) for field in columns) else ""
             role = "default" if self._role == "default" else f"'{self._role}'"
-            self._session.rows(f"copy staged from '{manifest}' iam_role {role} format as parquet manifest{nested}")
-        copied = int(self._session.one("select pg_last_copy_count()"))
+            source = f"'{manifest}' iam_role {role} format as parquet manifest{nested}"
+            copied = self._session.copy(f"copy staged from {source}")
         self._session.rows(
             f"insert into raw.{self._table.name} ({names}, {PARTITION_COLUMN})"
             f" select {names}, {LANDING_HOUR} from staged"

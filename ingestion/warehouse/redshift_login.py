@@ -91,7 +91,7 @@ def _ask(
         answer = getattr(client, operation)(**asked)
         found = json.loads(answer["SecretString"]) if "SecretString" in answer else answer
         return found[names[0]], found[names[1]]
-    except (BotoCoreError, ClientError, KeyError, ValueError) as error:
+    except (BotoCoreError, ClientError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"HEADRACE_REDSHIFT_{setting} does not lead to a login: {type(error).__name__}: {error}; look at the policy"
             " of this role and at HEADRACE_REDSHIFT_REGION"

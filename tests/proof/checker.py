@@ -29,6 +29,14 @@ class Row(NamedTuple):
     place: Place
     event_id: str | None
     event_type: str | None
+    value: bytes | None = None
+
+
+class Found(NamedTuple):
+    """What a warehouse holds: its rows, and the places that its ledger names as taken before they were read."""
+
+    rows: Sequence[Row]
+    unread: set[Place]
 
 
 class Answers(NamedTuple):
@@ -57,15 +65,20 @@ def read_log(path: Path) -> dict[Place, bytes]:
     return {Place(topic_id, partition, offset): value for topic_id, partition, offset, value in rows}
 
 
+def read_warehouse(path: Path, whose: Callable[[Place], str | None] = lambda place: None) -> Found:
+    """What the warehouse in a file of DuckDB holds; `whose` as in `read_unread`."""
+    return Found(read_raw(path), read_unread(path, whose))
+
+
 def read_raw(path: Path) -> list[Row]:
     """Every row of every raw table."""
     with duckdb.connect(str(path)) as db:
         tables = db.execute("select table_name from information_schema.tables where table_schema = 'raw'").fetchall()
         return [
-            Row(table, Place(topic_id, partition, offset), *_names(value))
+            to_row(table, Place(topic_id, partition, offset), text, data)
             for (table,) in tables
-            for topic_id, partition, offset, value in db.execute(
-                f"select topic_id, kafka_partition, kafka_offset, coalesce(kafka_value::varchar, '') from raw.{table}"
+            for topic_id, partition, offset, text, data in db.execute(
+                f"select topic_id, kafka_partition, kafka_offset, kafka_value, kafka_value_bytes from raw.{table}"
             ).fetchall()
         ]
 
@@ -80,12 +93,24 @@ def read_unread(path: Path, whose: Callable[[Place], str | None] = lambda place:
             "select table_name, topic_id, kafka_partition, start_offset, unread"
             " from headrace.load_ranges where unread > 0"
         ).fetchall()
+    return unread_places(ranges, whose)
+
+
+def unread_places(
+    ranges: Iterable[tuple[str, str, int, int, int]], whose: Callable[[Place], str | None] = lambda place: None
+) -> set[Place]:
+    """The first `unread` places of ranges: table, topic, partition, start, unread."""
     named = [
         (table, Place(topic_id, partition, start + i))
         for table, topic_id, partition, start, unread in ranges
         for i in range(unread)
     ]
     return {place for table, place in named if whose(place) in (None, table)}
+
+
+def to_row(table: str, place: Place, text: str | None, data: bytes | None) -> Row:
+    """A row of a raw table, whose value is kept as text, or as the bytes that are none."""
+    return Row(table, place, *_names(text or ""), data if text is None else text.encode())
 
 
 def taker(value: bytes, event_types: Sequence[str]) -> str:
@@ -149,21 +174,13 @@ def judge_places(
     return violations
 
 
-def judge_contents(appended: Mapping[Place, bytes], path: Path) -> list[str]:
+def judge_contents(appended: Mapping[Place, bytes], rows: Sequence[Row]) -> list[str]:
     """Every row still holds the bytes that the log held."""
-    with duckdb.connect(str(path)) as db:
-        tables = db.execute("select table_name from information_schema.tables where table_schema = 'raw'").fetchall()
-        violations = []
-        for (table,) in tables:
-            for topic_id, partition, offset, text, data in db.execute(
-                f"select topic_id, kafka_partition, kafka_offset, kafka_value, kafka_value_bytes from raw.{table}"
-            ).fetchall():
-                held = text.encode() if text is not None else data
-                if appended.get(Place(topic_id, partition, offset)) != held:
-                    violations.append(
-                        f"raw.{table}: {topic_id}/{partition}/{offset} holds other bytes than the log did"
-                    )
-    return violations
+    return [
+        f"raw.{table}: {place.topic_id}/{place.partition}/{place.offset} holds other bytes than the log did"
+        for table, place, _, _, value in rows
+        if appended.get(place) != value
+    ]
 
 
 def _names(value: str) -> tuple[str | None, str | None]:

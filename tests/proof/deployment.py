@@ -37,6 +37,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 
 ReadLog = Callable[[], Mapping[checker.Place, bytes]]
 """Every record of the log, read by a client that is not the product's."""
+ReadWarehouse = Callable[[], checker.Found]
+"""What the warehouse holds, read likewise."""
 
 
 class Deployment:
@@ -51,6 +53,7 @@ class Deployment:
     ) -> None:
         self.home = home
         self._read_log = read_log or partial(checker.read_log, home / "log.sqlite")
+        self.read_warehouse: ReadWarehouse = partial(checker.read_warehouse, home / "warehouse.duckdb")
         self.record = home / "sent.jsonl"
         self.deaths: Counter[str] = Counter()
         self._crashes = dict(crashes or {})
@@ -141,13 +144,12 @@ class Deployment:
     def judge(self) -> list[str]:
         """The checker's violations, with the log that this deployment never lets expire as what was owed."""
         appended = self._read_log()
-        warehouse = self.home / "warehouse.duckdb"
-        rows = checker.read_raw(warehouse)
+        rows, unread = self.read_warehouse()
         answers = checker.read_answers(self.record.read_text().splitlines())
         return [
             *checker.judge_answers(answers, rows),
-            *checker.judge_places(appended, rows, checker.read_unread(warehouse), set(), set()),
-            *checker.judge_contents(appended, warehouse),
+            *checker.judge_places(appended, rows, unread, set(), set()),
+            *checker.judge_contents(appended, rows),
         ]
 
     def judge_views(self) -> list[str]:

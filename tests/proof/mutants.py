@@ -14,6 +14,7 @@ from tests.proof.dynamodb_mutants import DYNAMODB_MUTANTS
 from tests.proof.kafka_mutants import KAFKA_MUTANTS
 from tests.proof.model_mutants import MODEL_MUTANTS
 from tests.proof.mutant import Mutant
+from tests.proof.redshift_mutants import REDSHIFT_MUTANTS
 from tests.proof.shared_mutants import SHARED_MUTANTS
 from tests.proof.view_check_mutants import VIEW_CHECK_MUTANTS
 from tests.proof.view_mutants import VIEW_MUTANTS
@@ -241,6 +242,7 @@ MUTANTS = (
     *VIEW_CHECK_MUTANTS,
     *DYNAMODB_MUTANTS,
     *KAFKA_MUTANTS,
+    *REDSHIFT_MUTANTS,
 )
 
 

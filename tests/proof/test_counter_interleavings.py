@@ -235,7 +235,7 @@ class Counters(RuleBasedStateMachine):
         """As dbt does where these dates were touched: they and those beside them."""
         days = [str(date.fromisoformat(day) + timedelta(days=shift)) for day in dates for shift in (-1, 0, 1)]
         where = "where event_date in (select unnest(?)::date)"
-        db = connect(self.warehouse.path, 0)
+        db = connect(self.path / "warehouse.duckdb", 0)
         db.execute("begin")
         db.execute(f"delete from analytics.stg_events {where}", [days])
         db.execute(f"insert into analytics.stg_events by name from ({self.counted_events}) {where}", [days])
@@ -260,7 +260,7 @@ class Counters(RuleBasedStateMachine):
         folder = self.path / f"reader{self.readers}"
         (folder / "read").mkdir(parents=True)
         os.link(self.warehouse.copy, folder / "read" / self.warehouse.copy.name)
-        return DuckDBWarehouse(folder / self.warehouse.path.name)
+        return DuckDBWarehouse(folder / "warehouse.duckdb")
 
     def _receive(self, events: list[dict[str, object]], lag: timedelta = timedelta(0), loaded: bool = False) -> None:
         results = map_body(msgspec.json.encode(events), Reception("shop", self.now - lag), Limits())

@@ -39,7 +39,7 @@ def built() -> Iterator[Counters]:
 
 def count(machine: Counters, views: str, point: str = "") -> int:
     """A process that counts everything into the store `views`, and its exit code."""
-    arguments = [str(machine.warehouse.path), str(machine.path / views), point]
+    arguments = [str(machine.path / "warehouse.duckdb"), str(machine.path / views), point]
     return subprocess.run([sys.executable, "-c", COUNT, *arguments], check=False).returncode
 
 

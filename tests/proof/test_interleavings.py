@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ from ingestion.lander import GROUP, Lander, Rotation
 from ingestion.loader import load, reload
 from ingestion.steps import Steps, run
 from ingestion.tables import REJECTED, Column, Table, table_named
+from ingestion.warehouse import Warehouse
 from ingestion.warehouse.duckdb import DuckDBWarehouse
 from tests.proof import checker
 from tests.proof.checker import Answers, Place
@@ -93,8 +94,9 @@ class Actor:
 
     def finish(self) -> None:
         """End what it is doing, and begin nothing."""
-        for _ in self._work or ():
-            pass
+        with suppress(WarehouseBusy, ReloadRefused):
+            for _ in self._work or ():
+                pass
         self._work = None
         if self._broker:
             self._broker.close()
@@ -118,7 +120,7 @@ class Pipeline(RuleBasedStateMachine):
         self.now, self.seconds = START, 0.0
         self.broker = self.client()
         self.lake = Lake(f"file://{self.path}/lake")
-        self.warehouse = DuckDBWarehouse(self.path / "warehouse.duckdb", wait=0)
+        self.warehouse: Warehouse = DuckDBWarehouse(self.path / "warehouse.duckdb", wait=0)
         self.log(self.broker).ensure_topics([table.topic for table in self.tables(False)])
         self.actors: list[Actor] = []
         self.sent: list[tuple[str, bytes]] = []
@@ -268,17 +270,19 @@ class Pipeline(RuleBasedStateMachine):
             self.broker.close()
             shutil.rmtree(self.path)
 
+    def found(self) -> checker.Found:
+        """What the warehouse holds."""
+        return checker.read_warehouse(self.path / "warehouse.duckdb", self.whose)
+
     def _judge(self) -> None:
-        path = self.warehouse.path
-        rows = checker.read_raw(path)
+        rows, unread = self.found()
         lost = self.destroyed | {place for place in self.appended if place.topic_id in self.dead}
         excused = frozenset(self._event_id(self.appended[place]) for place in lost if place in self.appended)
-        unread = checker.read_unread(path, self.whose)
         violations = [
             *checker.judge_answers(self.answers, rows, excused),
             *checker.judge_places(self.appended, rows, unread, self.destroyed, self.dead),
             *checker.judge_tables(rows, self.whose),
-            *checker.judge_contents(self.appended, path),
+            *checker.judge_contents(self.appended, rows),
         ]
         assert violations == []
         balance = audit(self.log(self.broker), self.lake, self.warehouse, self.tables(True))

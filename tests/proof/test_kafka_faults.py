@@ -85,7 +85,7 @@ class KafkaPlatform(Platform):
         rows, unread = checker.read_raw(file), checker.read_unread(file)
         return [
             *checker.judge_places(appended, rows, unread, destroyed or set(), self.dead),
-            *checker.judge_contents(appended, file),
+            *checker.judge_contents(appended, rows),
         ]
 
 

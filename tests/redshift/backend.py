@@ -32,6 +32,12 @@ class Backend:
             self.close()
             raise
 
+    @property
+    def process(self) -> int:
+        """What `pg_backend_pid()` says in it."""
+        (keys,) = [message for message in self.greeting if message.kind == b"K"]
+        return int.from_bytes(keys.body[:4])
+
     def send(self, *messages: Message) -> None:
         """Send messages as they are."""
         self._socket.sendall(b"".join(map(bytes, messages)))

@@ -5,6 +5,7 @@ alter default privileges in schema redshift grant select, insert, update, delete
 
 create table redshift.load_errors (
     start_time timestamp not null default (now() at time zone 'UTC'),
+    session_id integer not null,
     table_name varchar not null,
     file_name varchar not null,
     column_name varchar not null,
@@ -155,7 +156,7 @@ create view pg_catalog.sys_query_detail as
 select null::integer as table_id, null::varchar as step_name, null::timestamp as start_time where false;
 create view pg_catalog.sys_load_error_detail as
 select
-    start_time, current_database()::varchar as database_name, table_name, file_name, column_name,
+    start_time, session_id, current_database()::varchar as database_name, table_name, file_name, column_name,
     reason as error_message
 from redshift.load_errors;
 create view pg_catalog.stl_load_errors as

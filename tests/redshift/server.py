@@ -102,18 +102,24 @@ class StandIn:
         try:
             rows = copy(transfer, backend, storage)
         except LoadError as error:
-            self._remember(error, transfer, database)
+            self._remember(error, transfer, database, backend.process)
             raise
         backend.ask(f"select set_config('redshift.last_copy_count', '{rows}', false)")
         return "COPY"
 
-    def _remember(self, error: LoadError, transfer: Transfer, database: str) -> None:
+    def _remember(self, error: LoadError, transfer: Transfer, database: str, process: int) -> None:
         """Outside the client's transaction, which is lost."""
         values = ", ".join(map(quote, (transfer.subject.replace('"', ""), error.file, error.column, error.reason)))
         with closing(self._postgres.superuser(database)) as backend:
             backend.ask(
-                f"insert into redshift.load_errors (table_name, file_name, column_name, reason) values ({values})"
+                "insert into redshift.load_errors (session_id, table_name, file_name, column_name, reason)"
+                f" values ({process}, {values})"
             )
+
+    def disconnect(self, database: Database) -> None:
+        """End all sessions of a database, as a cluster does that fails or is restarted."""
+        with closing(self._postgres.superuser()) as backend:
+            backend.ask(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database.name}'")
 
     def close(self) -> None:
         """Take no more clients, and let go of those that are there."""
