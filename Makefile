@@ -24,11 +24,12 @@ up: install
 stack: install  ## Kafka, S3 and DynamoDB beneath it; needs Java 17 and Maven
 	$(BIN)/python -m tests.services.stack
 
-check: install
+check: install  ## all but the last need nothing but the code; that one compiles the models for Redshift, without one
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/dbt_project/test_redshift_sql.py
 
 test: check
 	$(BIN)/pytest -n 2 --dist loadgroup

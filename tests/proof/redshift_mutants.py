@@ -12,7 +12,7 @@ REDSHIFT_MUTANTS = (
         '            session.rows("lock headrace.load_lock")\n',
         '            session.rows("select max(version) from headrace.load_ledger")\n'
         '            session.rows("lock headrace.load_lock")\n',
-        ADAPTER,
+        f"{ADAPTER}::test_a_load_that_waited_for_another_sees_what_that_one_loaded",
     ),
     Mutant(
         "on Redshift a load takes no lock",

@@ -45,6 +45,17 @@ class Database:
         return redshift_connector.connect(**address, user=self.user, password=self.password, ssl=False)
 
     @property
+    def settings(self) -> dict[str, str]:
+        """What Headrace is told of it; any role will do."""
+        return {
+            "HEADRACE_WAREHOUSE": f"redshift://{self.host}:{self.port}/{self.name}",
+            "HEADRACE_REDSHIFT_USER": self.user,
+            "HEADRACE_REDSHIFT_PASSWORD": self.password,
+            "HEADRACE_REDSHIFT_ROLE": "arn:aws:iam::123456789012:role/headrace",
+            "HEADRACE_REDSHIFT_TLS": "false",
+        }
+
+    @property
     def environment(self) -> dict[str, str]:
         """What dbt's target `redshift` reads."""
         return {

@@ -31,11 +31,7 @@ def headrace(tmp_path: Path, redshift: StandIn, s3: S3, monkeypatch: pytest.Monk
             **s3.endpoint.environment,
             "HEADRACE_HOME": str(tmp_path),
             "HEADRACE_LAKE": f"s3://{BUCKET}/lake",
-            "HEADRACE_WAREHOUSE": f"redshift://{database.host}:{database.port}/{database.name}",
-            "HEADRACE_REDSHIFT_USER": database.user,
-            "HEADRACE_REDSHIFT_PASSWORD": database.password,
-            "HEADRACE_REDSHIFT_ROLE": "arn:aws:iam::123456789012:role/headrace",
-            "HEADRACE_REDSHIFT_TLS": "false",
+            **database.settings,
         }
         for name, value in settings.items():
             monkeypatch.setenv(name, value)

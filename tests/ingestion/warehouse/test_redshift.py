@@ -3,6 +3,7 @@
 import gc
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -123,6 +124,21 @@ def test_files_of_an_older_contract_load_beside_new_ones(site: Site) -> None:
     assert load_all(site, extended).rows == 3
     assert raw(site.warehouse, "campaign") == [None, None, "spring"]
     assert raw(site.warehouse, "event_id") == [f"product_viewed-{number}" for number in range(3)]
+
+
+def test_a_load_that_waited_for_another_sees_what_that_one_loaded(
+    site: Site, opened: Callable[..., RedshiftWarehouse]
+) -> None:
+    land(site.lake.table(VIEWS), views(0, 3), 0)
+    first = loader.load(site.lake, site.warehouse, VIEWS)
+    steps_until(first, "loader.recorded")
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(lambda: run(loader.load(site.lake, opened(), VIEWS), lambda _: None))
+        with pytest.raises(TimeoutError):
+            second.result(timeout=1)
+        assert run(first, lambda _: None).rows == 3
+        assert second.result() == Loaded("product_viewed"), "nothing was left to load"
+    assert raw(site.warehouse) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("said", ["1023", "1023 DETAIL: Serializable isolation violation on table - 119371"])
