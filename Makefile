@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo up stack check test test-long mutants bench docs lock clean
+.PHONY: install demo up stack check test test-long test-redshift mutants bench docs lock clean
 
 install: .venv/installed
 
@@ -37,6 +37,9 @@ test: check
 test-long: install  ## hundreds of random interleavings and kills instead of dozens
 	HEADRACE_LONG=1 $(BIN)/pytest -n 2 --dist loadgroup tests/proof tests/dbt_project/test_arrivals.py \
 		tests/dbt_project/test_funnels_by_clickhouse.py
+
+test-redshift: install  ## the warehouse's contract and the platform on your own cluster: docs/production/redshift.md
+	$(BIN)/pytest tests/redshift/on_a_cluster.py
 
 mutants: install  ## plant each known bug and see the suite turn red
 	$(BIN)/python -m tests.proof.mutants

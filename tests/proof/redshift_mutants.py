@@ -28,7 +28,7 @@ REDSHIFT_MUTANTS = (
         "ingestion/warehouse/redshift_load.py",
         '        self._session.rows("drop table staged")\n',
         '        self._session.rows("drop table staged")\n        self._session.rows("commit")\n',
-        INTERLEAVINGS,
+        ADAPTER,
     ),
     Mutant(
         "on Redshift what failed is committed",

@@ -9,9 +9,7 @@ from redshift_connector.core import Connection
 from tests.proof.checker import Found, Place, Row, to_row, unread_places
 
 TABLES = "select table_name from information_schema.tables where table_schema = 'raw'"
-UNREAD = (
-    "select table_name, topic_id, kafka_partition, start_offset, unread from headrace.load_ranges where unread > 0"
-)
+UNREAD = "select table_name, topic_id, kafka_partition, start_offset, unread from headrace.load_ranges where unread > 0"
 PIECE, PIECES = 30_000, 3
 """Bytes whose digits fit a string of Redshift, and how many such pieces a test's longest value has."""
 

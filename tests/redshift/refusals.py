@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlglot import exp
+from sqlglot.generators.redshift import RedshiftGenerator
 
 from tests.redshift.correlations import refused_correlations
 from tests.redshift.errors import Refused
@@ -29,6 +30,12 @@ class Rule:
     page: str
     is_broken: Callable[[Any], bool]
     code: str = "42601"
+
+
+def _is_reserved(name: exp.Identifier) -> bool:
+    """After AS any word will do."""
+    is_label = isinstance(name.parent, exp.Alias) and name.arg_key == "alias"
+    return not name.quoted and not is_label and name.name.lower() in RedshiftGenerator.RESERVED_KEYWORDS
 
 
 def _lacks_frame(window: exp.Window) -> bool:
@@ -144,6 +151,7 @@ RULES: Mapping[type[exp.Expr], tuple[Rule, ...]] = {
         ),
     ),
     exp.Identifier: (
+        Rule("a reserved word needs quotes", "r_pg_keywords.html", _is_reserved),
         Rule(
             "Redshift would cut a name of this length",
             "r_names.html",

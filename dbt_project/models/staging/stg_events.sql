@@ -15,7 +15,7 @@ identified as (
     select
         records.*,
         {{ hash_of(['source', 'event_id', 'event_type', 'user_id', 'anonymous_id', to_us('device_occurred_at')]) }}
-            as identity
+            as content_hash
     from records
 ),
 
@@ -23,30 +23,30 @@ placed as (
     select
         identified.*,
         row_number() over (
-            partition by identity
+            partition by content_hash
             order by received_at, kafka_topic, kafka_partition, kafka_offset, topic_id
         ) as place
     from identified
 ),
 
 numbered as (
-    select placed.*, row_number() over (partition by identity, event_date order by place) as place_on_date
+    select placed.*, row_number() over (partition by content_hash, event_date order by place) as place_on_date
     from placed
 ),
 
 compared as (
     select
         numbered.*,
-        lag(event_date) over (partition by identity order by event_date) as earlier_date,
-        lag(place) over (partition by identity order by event_date) as earlier_place,
-        lead(event_date) over (partition by identity order by event_date) as later_date,
-        lead(place) over (partition by identity order by event_date) as later_place
+        lag(event_date) over (partition by content_hash order by event_date) as earlier_date,
+        lag(place) over (partition by content_hash order by event_date) as earlier_place,
+        lead(event_date) over (partition by content_hash order by event_date) as later_date,
+        lead(place) over (partition by content_hash order by event_date) as later_place
     from numbered
     where place_on_date = 1
 )
 
 select
-    cast(identity || '-' || cast(event_date as varchar(10)) as varchar(43)) as event_key,
+    cast(content_hash || '-' || cast(event_date as varchar(10)) as varchar(43)) as event_key,
     event_date, occurred_at, occurred_us, received_at, event_type, source, event_id, user_id, anonymous_id,
     app_session_id, app_name, device_type, product_id, category, brand, price, quantity, currency, order_id, order_value,
     topic_id, kafka_partition, kafka_offset

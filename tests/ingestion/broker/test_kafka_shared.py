@@ -76,7 +76,7 @@ def test_what_shares_a_topic_lands_in_a_table_each_and_once(home: Path, kafka: K
     assert checker.judge_places(held, rows, set(), set(), set()) == []
     shared = kafka_id(operator)
     assert checker.judge_tables(rows, lambda p: checker.taker(held[p], TYPES) if p.topic_id == shared else None) == []
-    assert checker.judge_contents(held, home / "warehouse.duckdb") == []
+    assert checker.judge_contents(held, rows) == []
 
 
 def kafka_id(operator: Operator) -> str:
