@@ -162,11 +162,11 @@ def _count(table: Table, bound: Bound, warehouse: Warehouse) -> tuple[int, int]:
 
 
 COUNTS = {
-    UNFIT.check: f"select count(landing_error), count(*) from raw.{{table}} where {RECENT}",
+    UNFIT.check: f'select count(landing_error), count(*) from "raw".{{table}} where {RECENT}',
     DUPLICATES.check: f"""
         select cast(coalesce(sum(copies - 1), 0) as bigint), cast(coalesce(sum(copies), 0) as bigint)
         from (
-            select count(*) as copies from raw.{{table}}
+            select count(*) as copies from "raw".{{table}}
             where {RECENT} and landing_error is null group by {IDENTITY}
         ) as events""",
     REJECTIONS.check: f"""

@@ -21,7 +21,8 @@ def preview(warehouse: Warehouse, table: Table, hour: str) -> str:
     """Some rows of a landing hour as a Markdown table."""
     columns = shown_columns(table)
     names = ", ".join(f'"{name}"' for name in columns)
-    rows = warehouse.query(f"select {names} from raw.{table.name} where {PARTITION_COLUMN} = ? limit {ROWS}", [hour])
+    sql = f'select {names} from "raw".{table.name} where {PARTITION_COLUMN} = ? limit {ROWS}'
+    rows = warehouse.query(sql, [hour])  # to Redshift the schema's name is a reserved word
     return "\n".join([_line(columns), _line(["---"] * len(columns)), *map(_line, rows)])
 
 

@@ -19,10 +19,10 @@ from ingestion.warehouse import Holdings, LedgerEntry, LoadedRange, Read, StaleD
 from ingestion.warehouse.redshift_counting import count_commits, count_rows
 from ingestion.warehouse.redshift_load import RedshiftLoad, fit_columns
 from ingestion.warehouse.redshift_login import RedshiftOptions
-from ingestion.warehouse.redshift_session import Login, Session
+from ingestion.warehouse.redshift_session import RAW, Login, Session
 
 SCHEMA = (
-    "create schema if not exists raw",
+    f"create schema if not exists {RAW}",
     "create schema if not exists headrace",
     "create table if not exists headrace.load_lock (loads bigint not null) diststyle all",
     "create table if not exists headrace.load_ledger (table_name varchar(128) not null, version bigint not null,"
@@ -99,7 +99,7 @@ class RedshiftWarehouse:
                 return {}
             session.rows("create temporary table asked (event_id varchar(128)) distkey(event_id)")
             session.insert("asked", [[event_id] for event_id in dict.fromkeys(event_ids)])
-            sql = f"select event_id, count(*) from raw.{table.name} join asked using (event_id) group by event_id"
+            sql = f"select event_id, count(*) from {RAW}.{table.name} join asked using (event_id) group by event_id"
             return {str(event_id): int(rows) for event_id, rows in session.rows(sql)}
 
     def staleness(self) -> Staleness:

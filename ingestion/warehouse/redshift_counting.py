@@ -12,17 +12,17 @@ from ingestion.counting import CommitCount, Count, PartitionCount
 from ingestion.encoding import checksum
 from ingestion.lake import Range
 from ingestion.tables import PARTITION_COLUMN
-from ingestion.warehouse.redshift_session import Session
+from ingestion.warehouse.redshift_session import RAW, Session
 
 PIECE = 30_000
 """Bytes, of which each is two digits."""
 PLACE = "topic_id, kafka_partition, kafka_offset"
 COUNTED = f"""
-select raw.{{table}}.{PARTITION_COLUMN}, raw.{{table}}.topic_id, raw.{{table}}.kafka_partition,
-    raw.{{table}}.kafka_offset, raw.{{table}}.checksum,
-    coalesce(strtol(substring(md5(raw.{{table}}.kafka_value), 1, 15), 16), of_bytes.recomputed, 0) as recomputed
-from raw.{{table}} left join of_bytes on of_bytes.topic_id = raw.{{table}}.topic_id
-    and of_bytes.kafka_partition = raw.{{table}}.kafka_partition and of_bytes.kafka_offset = raw.{{table}}.kafka_offset
+select stored.{PARTITION_COLUMN}, stored.topic_id, stored.kafka_partition,
+    stored.kafka_offset, stored.checksum,
+    coalesce(strtol(substring(md5(stored.kafka_value), 1, 15), 16), of_bytes.recomputed, 0) as recomputed
+from {RAW}.{{table}} as stored left join of_bytes on of_bytes.topic_id = stored.topic_id
+    and of_bytes.kafka_partition = stored.kafka_partition and of_bytes.kafka_offset = stored.kafka_offset
 """
 
 
@@ -84,7 +84,7 @@ def _kept_as_bytes(session: Session, table: str) -> Mapping[tuple[object, ...], 
     for start in itertools.count(0, PIECE):
         pieces = session.rows(
             f"select distinct {PLACE}, from_varbyte(substring(kafka_value_bytes, {start + 1}, {PIECE}), 'hex')"
-            f" from raw.{table} where octet_length(kafka_value_bytes) > {start}"
+            f" from {RAW}.{table} where octet_length(kafka_value_bytes) > {start}"
         )
         if not pieces:
             return values

@@ -24,7 +24,7 @@ from ingestion.storage import arrow_files
 from ingestion.tables import MAX_VALUE_BYTES, PARTITION_COLUMN, Table
 from ingestion.warehouse.lake_files import count_each, event_dates
 from ingestion.warehouse.ledger import ledger_rows, range_rows
-from ingestion.warehouse.redshift_session import Session
+from ingestion.warehouse.redshift_session import RAW, Session
 
 MANIFESTS = "_manifests"
 LANDING_HOUR = "to_char(kafka_timestamp, 'YYYY-MM-DD-HH24')"
@@ -69,7 +69,7 @@ class RedshiftLoad:
 
     def delete_hour(self, hour: str) -> None:
         """Delete the rows of a landing hour."""
-        self._session.rows(f"delete from raw.{self._table.name} where {PARTITION_COLUMN} = ?", [hour])
+        self._session.rows(f"delete from {RAW}.{self._table.name} where {PARTITION_COLUMN} = ?", [hour])
 
     def count(self, files: Sequence[LakeFile]) -> Mapping[str, Count]:
         """What is in each of `files`."""
@@ -104,7 +104,7 @@ class RedshiftLoad:
             source = f"'{manifest}' iam_role {role} format as parquet manifest{nested}"
             copied = self._session.copy(f"copy staged from {source}")
         self._session.rows(
-            f"insert into raw.{self._table.name} ({names}, {PARTITION_COLUMN})"
+            f"insert into {RAW}.{self._table.name} ({names}, {PARTITION_COLUMN})"
             f" select {names}, {LANDING_HOUR} from staged"
         )
         self._session.rows("drop table staged")
@@ -127,12 +127,12 @@ def fit_columns(session: Session, table: Table, schema: pa.Schema) -> None:
     columns = {field.name: f'"{field.name}" {sql_type(table, field)}' for field in schema}
     key = "distkey(event_id)" if "event_id" in columns else "diststyle even"
     session.rows(
-        f"create table if not exists raw.{table.name} ({', '.join(columns.values())}) {key} sortkey(kafka_timestamp)"
+        f"create table if not exists {RAW}.{table.name} ({', '.join(columns.values())}) {key} sortkey(kafka_timestamp)"
     )
     asked = "select column_name from information_schema.columns where table_schema = 'raw' and table_name = ?"
     present = {name for (name,) in session.rows(asked, [table.name])}
     for name in columns.keys() - present:
-        session.rows(f"alter table raw.{table.name} add column {columns[name]}")
+        session.rows(f"alter table {RAW}.{table.name} add column {columns[name]}")
 
 
 def sql_type(table: Table, field: pa.Field) -> str:

@@ -12,6 +12,8 @@ from redshift_connector.error import Error, InterfaceError, OperationalError
 from ingestion.errors import ConfigurationError, HeadraceError, PermanentError, WarehouseBusy, WarehouseUnavailable
 from ingestion.warehouse.redshift_login import RedshiftOptions, credentials, read_address
 
+RAW = '"raw"'
+"""The schema of the raw tables, in quotes: its name is a reserved word of Redshift."""
 MOST_PARAMETERS = 10_000
 """Of one statement; the protocol ends at 32,767."""
 CANCELLED, SERIALIZATION, LOCK_TIMEOUT = "57014", "40001", "55P03"

@@ -47,7 +47,7 @@ REDSHIFT_MUTANTS = (
     Mutant(
         "on Redshift a reload deletes nothing",
         "ingestion/warehouse/redshift_load.py",
-        '        self._session.rows(f"delete from raw.{self._table.name} where {PARTITION_COLUMN} = ?", [hour])\n',
+        '        self._session.rows(f"delete from {RAW}.{self._table.name} where {PARTITION_COLUMN} = ?", [hour])\n',
         "",
         INTERLEAVINGS,
     ),

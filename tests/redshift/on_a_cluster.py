@@ -72,7 +72,7 @@ def empty(settings: Settings) -> None:
     )
     with closing(connection) as db:
         for schema in SCHEMAS:
-            db.cursor().execute(f"drop schema if exists {schema} cascade")
+            db.cursor().execute(f'drop schema if exists "{schema}" cascade')
         db.commit()
 
 
