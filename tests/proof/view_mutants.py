@@ -103,7 +103,7 @@ VIEW_MUTANTS = (
     Mutant(
         "the listener does not note its position",
         "ingestion/listener.py",
-        "        self._broker.commit(group(view), topic, {partition: chunk.next_offset})\n",
+        "        self._broker.commit(group(view), topic, {chunk.partition: chunk.next_offset})\n",
         "",
         "tests/ingestion/test_listener.py",
     ),
