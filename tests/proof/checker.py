@@ -39,6 +39,10 @@ class Found(NamedTuple):
     unread: set[Place]
 
 
+Whose = Callable[[Place], str | None]
+"""Which of the tables that share a topic a record is for; None where the topic has one table."""
+
+
 class Answers(NamedTuple):
     """How often an event was answered what."""
 
@@ -65,8 +69,12 @@ def read_log(path: Path) -> dict[Place, bytes]:
     return {Place(topic_id, partition, offset): value for topic_id, partition, offset, value in rows}
 
 
-def read_warehouse(path: Path, whose: Callable[[Place], str | None] = lambda place: None) -> Found:
-    """What the warehouse in a file of DuckDB holds; `whose` as in `read_unread`."""
+def of_any_table(place: Place) -> None:
+    """Tables share no topic."""
+
+
+def read_warehouse(path: Path, whose: Whose = of_any_table) -> Found:
+    """What the warehouse in a file of DuckDB holds."""
     return Found(read_raw(path), read_unread(path, whose))
 
 
@@ -83,7 +91,7 @@ def read_raw(path: Path) -> list[Row]:
         ]
 
 
-def read_unread(path: Path, whose: Callable[[Place], str | None] = lambda place: None) -> set[Place]:
+def read_unread(path: Path, whose: Whose = of_any_table) -> set[Place]:
     """The places that the warehouse's ledger names as taken by retention before they were read.
 
     Where tables share a topic, `whose` says which of them a record is for: no other excuses its loss.
@@ -96,9 +104,12 @@ def read_unread(path: Path, whose: Callable[[Place], str | None] = lambda place:
     return unread_places(ranges, whose)
 
 
-def unread_places(
-    ranges: Iterable[tuple[str, str, int, int, int]], whose: Callable[[Place], str | None] = lambda place: None
-) -> set[Place]:
+def to_row(table: str, place: Place, text: str | None, data: bytes | None) -> Row:
+    """A row of a raw table, whose value is kept as text, or as the bytes that are none."""
+    return Row(table, place, *_names(text or ""), data if text is None else text.encode())
+
+
+def unread_places(ranges: Iterable[tuple[str, str, int, int, int]], whose: Whose) -> set[Place]:
     """The first `unread` places of ranges: table, topic, partition, start, unread."""
     named = [
         (table, Place(topic_id, partition, start + i))
@@ -108,18 +119,13 @@ def unread_places(
     return {place for table, place in named if whose(place) in (None, table)}
 
 
-def to_row(table: str, place: Place, text: str | None, data: bytes | None) -> Row:
-    """A row of a raw table, whose value is kept as text, or as the bytes that are none."""
-    return Row(table, place, *_names(text or ""), data if text is None else text.encode())
-
-
 def taker(value: bytes, event_types: Sequence[str]) -> str:
     """Which of the types that share a topic a record is for: the one that it says, or else the first."""
     _, event_type = _names(value.decode(errors="replace"))
     return event_type if event_type and event_type in event_types else event_types[0]
 
 
-def judge_tables(rows: Sequence[Row], whose: Callable[[Place], str | None]) -> list[str]:
+def judge_tables(rows: Sequence[Row], whose: Whose) -> list[str]:
     """Every record of a shared topic is in the table that it is for, and in no other."""
     return [
         f"{row.place} is in raw.{row.table} and is for {table}"

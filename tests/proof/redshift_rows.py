@@ -6,7 +6,7 @@ from typing import Any
 
 from redshift_connector.core import Connection
 
-from tests.proof.checker import Found, Place, Row, to_row, unread_places
+from tests.proof.checker import Found, Place, Row, Whose, of_any_table, to_row, unread_places
 
 TABLES = "select table_name from information_schema.tables where table_schema = 'raw'"
 UNREAD = "select table_name, topic_id, kafka_partition, start_offset, unread from headrace.load_ranges where unread > 0"
@@ -14,11 +14,11 @@ PIECE, PIECES = 30_000, 3
 """Bytes whose digits fit a string of Redshift, and how many such pieces a test's longest value has."""
 
 
-def read_redshift(connect: Callable[[], Connection]) -> Found:
+def read_redshift(connect: Callable[[], Connection], whose: Whose = of_any_table) -> Found:
     """Every row of every raw table, and the places that the ledger names unread."""
     with closing(connect()) as db:
         rows = [row for (table,) in _ask(db, TABLES) for row in _rows(db, table)]
-        return Found(rows, unread_places(_ask(db, UNREAD)))
+        return Found(rows, unread_places(_ask(db, UNREAD), whose))
 
 
 def _rows(db: Connection, table: str) -> list[Row]:

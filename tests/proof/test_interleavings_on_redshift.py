@@ -75,7 +75,7 @@ class PipelineOnRedshift(Pipeline):
             loader.die() if killed else loader.finish()
 
     def found(self) -> Found:
-        return read_redshift(self.database.connect)
+        return read_redshift(self.database.connect, self.whose)
 
     def everything_drains(self) -> None:
         """The server may not have noticed yet that a loader was killed."""

@@ -35,9 +35,10 @@ class Rule:
 
 
 def _is_reserved(name: exp.Identifier) -> bool:
-    """After AS any word will do."""
+    """After AS, or after the dot of a column, any word will do."""
     is_label = isinstance(name.parent, exp.Alias) and name.arg_key == "alias"
-    return not name.quoted and not is_label and name.name.lower() in RESERVED
+    is_qualified = isinstance(name.parent, exp.Column) and name.arg_key == "this" and bool(name.parent.table)
+    return not (name.quoted or is_label or is_qualified) and name.name.lower() in RESERVED
 
 
 def _lacks_frame(window: exp.Window) -> bool:

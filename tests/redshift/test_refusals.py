@@ -57,8 +57,8 @@ REFUSED = {
         "merge into t using s on t.a = s.a when matched then delete when matched then update set b = 1",
     ],
     "r_Character_types.html": [f"select '{'ä' * 32_768}'"],
-    "r_names.html": [f"select 1 as {'n' * 128}"],
     "r_pg_keywords.html": ["select identity from t", "create table t (tag integer)", "select a from t as user"],
+    "r_names.html": [f"select 1 as {'n' * 128}"],
     "r_ALTER_TABLE.html": [
         "alter table t add column if not exists a integer",
         "alter table t add column a integer, add column b integer",
@@ -84,7 +84,7 @@ ACCEPTED = [
     "select (select max(b) from s where s.a = t.a) from t",
     "insert into t (a) values (1), (2)",
     "select generate_series(1, 3)",
-    'select a as tag, "identity" from t',
+    'select a as tag, t.oid, "identity" from t',
     f"select '{'a' * 65_535}'",
     "alter table t add column a integer default 1 not null",
 ]
