@@ -105,6 +105,7 @@ class RedshiftWarehouse:
     def staleness(self) -> Staleness:
         """The event dates that were touched after they were built, read in one transaction."""
         with self._transaction("headrace staleness") as session:
+            self._wait_no_longer(session)
             load_seq = int(session.one("select loads from headrace.load_lock"))
             dates = tuple(StaleDate(str(date), *map(int, seqs)) for date, *seqs in session.rows(STALE_DATES))
             definitions = session.one("select coalesce(max(hash), '') from headrace.definitions")
@@ -170,11 +171,15 @@ class RedshiftWarehouse:
     def _locked(self, label: str) -> Iterator[tuple[Session, int]]:
         """A transaction that no other change can overlap, and its number."""
         with self._transaction(label) as session:
-            session.rows(f"set statement_timeout to {max(1, round(self._wait * 1_000))}")
+            self._wait_no_longer(session)
             session.rows("lock headrace.load_lock")
             session.rows("set statement_timeout to 0")
             session.rows("update headrace.load_lock set loads = loads + 1")
             yield session, int(session.one("select loads from headrace.load_lock"))
+
+    def _wait_no_longer(self, session: Session) -> None:
+        """Than `wait` for a statement that the lock holds up: it keeps readers of `load_lock` out, too."""
+        session.rows(f"set statement_timeout to {max(1, round(self._wait * 1_000))}")
 
 
 def _delete_dates(session: Session, table: str, dates: Sequence[str]) -> None:

@@ -141,6 +141,14 @@ def test_a_load_that_waited_for_another_sees_what_that_one_loaded(
     assert raw(site.warehouse) == [0, 1, 2]
 
 
+def test_staleness_is_not_waited_for_as_long_as_a_load_takes(
+    site: Site, opened: Callable[..., RedshiftWarehouse]
+) -> None:
+    assert site.warehouse.staleness().load_seq == 0
+    with site.warehouse.load(VIEWS), pytest.raises(WarehouseBusy):
+        opened(0.3).staleness()
+
+
 @pytest.mark.parametrize("said", ["1023", "1023 DETAIL: Serializable isolation violation on table - 119371"])
 def test_a_serialization_conflict_is_a_warehouse_that_is_busy(site: Site, said: str) -> None:
     report = {"S": "ERROR", "C": "XX000", "M": said, "D": "Serializable isolation violation on table - 119371"}
