@@ -32,7 +32,7 @@ check: install  ## all but the last need nothing but the code; that one compiles
 	$(BIN)/pytest -q tests/dbt_project/test_redshift_sql.py
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup --deselect tests/dbt_project/test_redshift_sql.py
 
 test-long: install  ## hundreds of random interleavings and kills instead of dozens
 	HEADRACE_LONG=1 $(BIN)/pytest -n 2 --dist loadgroup tests/proof tests/dbt_project/test_arrivals.py \

@@ -4,6 +4,8 @@
 """
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,21 @@ def test_every_statement_has_only_grammar_and_functions_that_are_known_of_redshi
     statements = {path.name: path.read_text() for path in folder.rglob("*.sql")}
     assert len(statements) > 100, "the models' tests are among them"
     assert {name: said for name, sql in statements.items() if (said := refused(sql))} == {}
+
+
+@pytest.mark.parametrize("folder", ["{}"], indirect=True)
+def test_sqlfluff_can_read_the_models_as_redshift_and_has_nothing_to_say(folder: Path) -> None:
+    """A parser that shares no code with the stand-in's."""
+    sqlfluff = [
+        str(Path(sys.executable).with_name("sqlfluff")),
+        "lint",
+        "--config",
+        str(PROJECT.parent / "pyproject.toml"),
+    ]
+    said = subprocess.run(
+        [*sqlfluff, "--processes", "2", folder / "models"], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 def refused(sql: str) -> list[str]:
