@@ -18,6 +18,7 @@ def test_a_client_of_redshift_reaches_it(client: Client) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("sockets_collected")
 def test_a_wrong_password_is_refused(database: Database) -> None:
     with pytest.raises(Error, match="password authentication failed"):
         replace(database, password="x").connect()

@@ -4,6 +4,8 @@ Tests of the same servers are one group of xdist, so each server is started by o
 clients take a while to import: a run without servers goes without.
 """
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeVar
@@ -86,6 +88,15 @@ def redshift() -> "Iterator[StandIn]":
     from tests.redshift.server import redshift
 
     yield from or_skipped(redshift)
+
+
+@pytest.fixture
+def sockets_collected() -> Iterator[None]:
+    """For tests of logins that fail: redshift_connector leaves the socket of one to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def or_skipped(server: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:

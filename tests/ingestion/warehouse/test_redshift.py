@@ -1,6 +1,5 @@
 """The adapter of Redshift, on the stand-in and an S3 server: the contract, and what goes wrong on Redshift alone."""
 
-import gc
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -178,20 +177,18 @@ def test_a_lake_that_redshift_cannot_read_is_refused_by_its_setting(database: Da
         load(warehouse, Lake("file:///nowhere").table(VIEWS))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("sockets_collected")
 def test_a_login_that_is_refused_is_a_setting_and_shows_no_password(database: Database, lake_url: str) -> None:
     url = f"redshift://{database.host}:{database.port}/{database.name}"
     warehouse = open_redshift(url, database.user, "not-the-Passw0rd", lake_url)
     with pytest.raises(ConfigurationError, match=f"does not let {database.user} in.*HEADRACE_REDSHIFT_") as refused:
         warehouse.query("select 1")
     assert "not-the-Passw0rd" not in "".join(traceback.format_exception(refused.value))
-    gc.collect()  # the client forgets to close the socket of a refused session
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("sockets_collected")
 def test_a_server_that_does_not_answer_is_unavailable(lake_url: str) -> None:
     warehouse = open_redshift(f"redshift://127.0.0.1:{free_ports(1)[0]}/shop", "headrace", "Passw0rd", lake_url)
     with pytest.raises(WarehouseUnavailable, match="takes no connection") as unavailable:
         warehouse.query("select 1")
     assert "Passw0rd" not in "".join(traceback.format_exception(unavailable.value))
-    gc.collect()  # as above
