@@ -30,7 +30,7 @@ from tests.services.s3 import S3
 __all__ = ["connect"]
 
 LONG = bool(os.environ.get("HEADRACE_LONG"))
-RUNS, STEPS = (100, 60) if LONG else (16, 40)
+RUNS, STEPS = (100, 60) if LONG else (8, 40)
 WAIT_SECONDS, PATIENCE_SECONDS = 0.05, 30.0
 ROLE = "arn:aws:iam::123456789012:role/headrace"
 NUMBERS = count()
