@@ -148,7 +148,7 @@ class RedshiftWarehouse:
             def query(sql: str, parameters: Sequence[object] = ()) -> pa.Table:
                 rows = session.rows(sql, parameters)
                 columns = zip(*rows, strict=True) if rows else [()] * len(session.columns)
-                return pa.table(dict(zip(session.columns, map(list, columns), strict=True)))
+                return pa.table([pa.array(values) for values in columns], names=session.columns)
 
             yield query
 

@@ -12,7 +12,7 @@ from ingestion.broker import open_broker
 from ingestion.settings import Settings
 from ingestion.tables import all_tables
 from ingestion.warehouse import open_warehouse, read
-from tests.platform import event, record
+from tests.platform import NOON, event, record
 from tests.redshift.server import StandIn
 from tests.services.s3 import S3
 
@@ -51,7 +51,14 @@ def test_what_is_in_the_log_is_loaded_built_replayed_and_balanced_in_redshift(he
         "--to",
         f"{datetime.now(UTC):%Y-%m-%d-%H}",
     ]
-    for command in (["land", "--once"], ["load"], ["build"], ["replay", *landed], ["audit"]):
+    for command in (
+        ["land", "--once"],
+        ["load"],
+        ["build"],
+        ["replay", *landed],
+        ["views", "repair", *landed],
+        ["audit"],
+    ):
         done = headrace(*command)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     warehouse = open_warehouse(settings.warehouse_url, redshift=settings.redshift)
@@ -60,5 +67,9 @@ def test_what_is_in_the_log_is_loaded_built_replayed_and_balanced_in_redshift(he
     refused = headrace("query", "select no_such_column from analytics.fct_events")
     assert refused.returncode == 1
     assert settings.warehouse_url.removeprefix("redshift://") in refused.stderr and "headrace read" in refused.stderr
+    report = settings.home / "report.html"
+    days = [f"{day:%Y-%m-%d}" for day in (NOON - timedelta(days=1), NOON)]
+    assert headrace("report", "--from", days[0], "--to", days[1], "--output", str(report)).returncode == 0
+    assert "revenue" in report.read_text().lower()
     status = headrace("status").stdout
     assert f"{settings.warehouse_url} answers" in status and "Every event date is built" in status

@@ -19,6 +19,7 @@ from ingestion.lake import Lake, LakeTable
 from ingestion.loader import Loaded
 from ingestion.steps import run
 from ingestion.tables import Column, Table
+from ingestion.warehouse import read
 from ingestion.warehouse.redshift import RedshiftWarehouse
 from ingestion.warehouse.redshift_login import RedshiftOptions
 from tests.ingestion.warehouse.contract import VIEWS, Site, WarehouseContract, land, load, raw, views
@@ -138,6 +139,11 @@ def test_a_load_that_waited_for_another_sees_what_that_one_loaded(
         assert run(first, lambda _: None).rows == 3
         assert second.result() == Loaded("product_viewed"), "nothing was left to load"
     assert raw(site.warehouse) == [0, 1, 2]
+
+
+def test_columns_of_one_name_are_as_many_columns(site: Site) -> None:
+    found = read(site.warehouse, "select 1 as n, 2 as n")
+    assert [column.to_pylist() for column in found.columns] == [[1], [2]]
 
 
 def test_staleness_is_not_waited_for_as_long_as_a_load_takes(
